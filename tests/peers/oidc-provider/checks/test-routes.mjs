@@ -1,0 +1,43 @@
+// The routes that set the stage.
+
+import assert from 'node:assert/strict';
+
+import {
+  check, counts, countsInclude, faults, meStatus, mint, peer, refreshed, refused,
+} from './bench.mjs';
+
+await check('kill-access kills one access token', async () => {
+  const { access_token: access, refresh_token: refresh } = await mint();
+  assert.equal((await peer.post('/test/kill-access', { access_token: access })).status, 200);
+  assert.equal(await meStatus(access), 401);
+  assert.equal((await peer.post('/test/kill-access', { access_token: access })).status, 404);
+  assert.equal(await meStatus((await refreshed(refresh)).access_token), 200);
+});
+
+await check('kill-grant kills the grant', async () => {
+  const { access_token: access, refresh_token: refresh, grant_id: id } = await mint();
+  assert.equal((await peer.post('/test/kill-grant', { grant_id: id })).status, 200);
+  assert.equal(await meStatus(access), 401);
+  await refused(refresh);
+  assert.equal((await peer.post('/test/kill-grant', { grant_id: id })).status, 404);
+  await countsInclude({ grants_revoked: 1, reuse_detected: 0, refresh_failed: 1 });
+});
+
+await check('reset zeroes the counts and clears the faults', async () => {
+  await refreshed((await mint()).refresh_token);
+  await faults({ status: 503 });
+  await peer.post('/test/reset');
+  assert.deepEqual(await counts(), {
+    refresh_ok: 0, refresh_failed: 0, reuse_detected: 0, grants_revoked: 0,
+    refresh_ok_by_account: {}, token_requests: 0, token_auth: { basic: 0, post: 0, none: 0 },
+    redirects_followed: 0, api: { 200: 0, 401: 0 },
+  });
+  assert.deepEqual((await peer.get('/test/faults')).body, { hits: 0 });
+});
+
+await check('unknown test routes and broken JSON are told', async () => {
+  assert.equal((await peer.get('/test/nothing')).status, 404);
+  assert.equal((await peer.get('/test/grants')).status, 404);
+  const answer = await peer.send('/test/grants', { method: 'POST', body: '{' });
+  assert.equal(answer.status, 400);
+});

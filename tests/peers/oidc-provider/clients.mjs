@@ -1,0 +1,36 @@
+// The registered clients: one for each way a client may authenticate.
+
+const common = {
+  grant_types: ['authorization_code', 'refresh_token'],
+  response_types: ['code'],
+  redirect_uris: ['https://client.example/callback'],
+};
+
+export const clients = [
+  {
+    ...common,
+    client_id: 'basic',
+    client_secret: 'basic-secret',
+    token_endpoint_auth_method: 'client_secret_basic',
+  },
+  {
+    // RFC 6749 section 2.3.1 has both halves form-encoded before they are
+    // joined by ":" and put into base64. Forgetting that shows only with
+    // characters like these.
+    ...common,
+    client_id: 'odd:id',
+    client_secret: 'a b+c%2Fd&e=f',
+    token_endpoint_auth_method: 'client_secret_basic',
+  },
+  {
+    ...common,
+    client_id: 'post',
+    client_secret: 'post-secret',
+    token_endpoint_auth_method: 'client_secret_post',
+  },
+  {
+    ...common,
+    client_id: 'public',
+    token_endpoint_auth_method: 'none',
+  },
+];
