@@ -1,0 +1,1 @@
+//! Where benchmarks and their peers will live, apart from the libraries.

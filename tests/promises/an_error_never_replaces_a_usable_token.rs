@@ -1,0 +1,111 @@
+//! Invariant 13, and what becomes of a grant after each verdict.
+
+use std::time::Duration;
+
+use tests::fake::Next;
+use tower_token::{ErrorKind, EventKind, GrantState, Recovery, TokenResponse, Verdict};
+
+use crate::support::Rig;
+
+const TRANSIENT: Verdict = Verdict::Transient { retry_after: None };
+
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn whatever_a_refresh_comes_to_the_current_token_is_served_until_it_expires() {
+    for verdict in [
+        TRANSIENT,
+        Verdict::Ambiguous,
+        Verdict::Misconfigured,
+        Verdict::UserAction,
+        Verdict::Dead,
+    ] {
+        let rig = Rig::connected().await;
+        rig.until_due();
+        rig.fake.script([Next::Fail(verdict)]);
+        for _ in 0..3 {
+            assert_eq!(rig.token().await, "a0", "{verdict:?}");
+            settle().await;
+        }
+        assert_eq!(rig.fake.exchanges(), 1, "{verdict:?}");
+        rig.clock.advance(Duration::from_secs(239));
+        assert_eq!(rig.token().await, "a0", "{verdict:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_grant_needs_reauth_and_connect_revives_it() {
+    let mut rig = Rig::connected().await;
+    rig.until_expired();
+    rig.fake.script([Next::Fail(Verdict::Dead)]);
+    let error = rig.manager.token(&rig.key).await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.recovery()),
+        (ErrorKind::NeedsReauth, Recovery::Reauthenticate)
+    );
+    assert!(rig.seen().contains(&EventKind::NeedsReauth));
+    let grants = rig.manager.grants("ada").await.unwrap();
+    assert!(matches!(grants[0].state(), GrantState::NeedsReauth { .. }));
+    assert!(!grants[0].can_refresh());
+    // Nobody asks the token service again.
+    rig.manager.token(&rig.key).await.unwrap_err();
+    assert_eq!(rig.fake.exchanges(), 1);
+
+    rig.manager
+        .connect(&rig.key, TokenResponse::new("anew").refresh_token("r"))
+        .await
+        .unwrap();
+    assert_eq!(rig.token().await, "anew");
+}
+
+#[tokio::test]
+async fn failures_back_off_and_say_when_to_come_again() {
+    let rig = Rig::connected().await;
+    rig.until_expired();
+    let asked = Verdict::Transient {
+        retry_after: Some(Duration::from_secs(20)),
+    };
+    rig.fake.script([Next::Fail(asked)]);
+    for _ in 0..10 {
+        let error = rig.manager.token(&rig.key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TokenService);
+        let Recovery::Retry { after: Some(after) } = error.recovery() else {
+            panic!("{error:?}");
+        };
+        assert!(after <= Duration::from_secs(20));
+    }
+    assert_eq!(rig.fake.exchanges(), 1);
+    rig.clock.advance(Duration::from_secs(20));
+    assert_eq!(rig.token().await, "a2");
+}
+
+/// Strict: a refresh token that may have been spent is sent again only when the access
+/// token is about to expire.
+#[tokio::test]
+async fn an_unknown_outcome_is_not_risked_while_the_token_is_good() {
+    let rig = Rig::connected().await;
+    rig.until_due();
+    rig.fake.script([Next::Fail(Verdict::Ambiguous)]);
+    assert_eq!(rig.token().await, "a0");
+    settle().await;
+    rig.clock.advance(Duration::from_secs(100));
+    assert_eq!(rig.token().await, "a0");
+    settle().await;
+    assert_eq!(rig.fake.exchanges(), 1);
+    // Past the expiry, and past the backoff of what was not risked.
+    rig.clock.advance(Duration::from_secs(240));
+    assert_eq!(rig.token().await, "a2");
+}
+
+#[tokio::test]
+async fn an_answer_without_optional_fields_keeps_what_was_there() {
+    let rig = Rig::connected().await;
+    rig.until_expired();
+    rig.fake.script([Next::With(TokenResponse::new("bare"))]);
+    assert_eq!(rig.token().await, "bare");
+    assert!(rig.manager.grants("ada").await.unwrap()[0].can_refresh());
+}

@@ -1,0 +1,143 @@
+//! Invariants 11 and 12: a save ends in saved, conflict or unknown, and the tokens of an
+//! exchange are never lost over it.
+
+use std::time::Duration;
+
+use tests::fake::Fake;
+use tests::flaky::{Flaky, Save};
+use tower_token::testkit::ManualClock;
+use tower_token::{EventKind, GrantKey, KeyRing, MemoryStore, TokenManager};
+
+use crate::support::{HOUR, manager};
+
+struct Shaky {
+    manager: TokenManager,
+    fake: Fake,
+    store: Flaky,
+    rows: MemoryStore,
+    ring: KeyRing,
+    clock: ManualClock,
+    key: GrantKey,
+}
+
+async fn shaky() -> Shaky {
+    let clock = ManualClock::new();
+    let rows = MemoryStore::with_clock(clock.clone());
+    let store = Flaky::new(rows.clone());
+    let fake = Fake::new(HOUR);
+    let ring = KeyRing::generate().unwrap();
+    let manager = manager(store.clone(), &ring, &fake, &clock).await;
+    let key = GrantKey::new("fake", "ada");
+    manager.connect(&key, fake.consent()).await.unwrap();
+    clock.advance(HOUR);
+    Shaky {
+        manager,
+        fake,
+        store,
+        rows,
+        ring,
+        clock,
+        key,
+    }
+}
+
+impl Shaky {
+    /// What a process finds that starts over the same rows.
+    async fn after_a_restart(&self) -> String {
+        let again = manager(self.rows.clone(), &self.ring, &self.fake, &self.clock).await;
+        again.token(&self.key).await.unwrap().expose().to_owned()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_acknowledgement_costs_no_token_and_no_exchange() {
+    // The first save of a refresh is the intent, the second the tokens.
+    for script in [
+        vec![Save::LostAck],
+        vec![Save::LostWrite],
+        vec![Save::FalseConflict],
+        vec![Save::Ok, Save::LostAck],
+        vec![Save::Ok, Save::LostWrite],
+        vec![Save::Ok, Save::LostWrite, Save::LostWrite, Save::LostAck],
+        vec![Save::Ok, Save::FalseConflict],
+        vec![Save::LostAck, Save::LostAck],
+        vec![Save::Ok, Save::Fail, Save::Fail, Save::LostAck],
+    ] {
+        let shaky = shaky().await;
+        shaky.store.script(script.clone());
+        let token = shaky.manager.token(&shaky.key).await.unwrap();
+        assert_eq!(token.expose(), "a1", "{script:?}");
+        shaky
+            .manager
+            .shutdown(Duration::from_secs(60))
+            .await
+            .unwrap();
+        assert_eq!(shaky.after_a_restart().await, "a1", "{script:?}");
+        assert_eq!(
+            (shaky.fake.exchanges(), shaky.fake.reused()),
+            (1, 0),
+            "{script:?}"
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_stored_is_served_and_the_save_is_tried_until_it_works() {
+    let shaky = shaky().await;
+    let mut events = shaky.manager.events(64);
+    shaky
+        .store
+        .script([Save::Ok, Save::Fail, Save::Fail, Save::Fail]);
+    assert_eq!(
+        shaky.manager.token(&shaky.key).await.unwrap().expose(),
+        "a1"
+    );
+    assert!(std::iter::from_fn(|| events.try_next()).any(|e| e.kind == EventKind::SaveFailed));
+    // Shutting down waits for it.
+    shaky
+        .manager
+        .shutdown(Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(shaky.after_a_restart().await, "a1");
+    assert_eq!(shaky.fake.exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_could_not_be_stored_by_the_deadline_is_stated_as_lost() {
+    let shaky = shaky().await;
+    let mut events = shaky.manager.events(1_024);
+    shaky.store.script([Save::Ok]);
+    shaky.store.script([Save::Fail; 1_000]);
+    assert_eq!(
+        shaky.manager.token(&shaky.key).await.unwrap().expose(),
+        "a1"
+    );
+    shaky
+        .manager
+        .shutdown(Duration::from_secs(60))
+        .await
+        .unwrap_err();
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(std::iter::from_fn(|| events.try_next()).any(|e| e.kind == EventKind::Lost));
+}
+
+#[tokio::test]
+async fn a_connect_whose_acknowledgement_was_lost_is_a_connect() {
+    let shaky = shaky().await;
+    for save in [Save::LostAck, Save::LostWrite, Save::FalseConflict] {
+        shaky.store.script([save]);
+        shaky
+            .manager
+            .connect(&shaky.key, shaky.fake.consent())
+            .await
+            .unwrap();
+        assert_eq!(
+            shaky.manager.token(&shaky.key).await.unwrap().expose(),
+            "a0"
+        );
+        shaky.store.script([save]);
+        shaky.manager.disconnect(&shaky.key).await.unwrap();
+        shaky.manager.token(&shaky.key).await.unwrap_err();
+    }
+}

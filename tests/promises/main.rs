@@ -1,0 +1,22 @@
+//! The promises: one file each, named after what it promises.
+
+#![allow(missing_docs, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod a_dropped_caller_loses_nothing;
+mod a_real_oauth_server_agrees;
+mod a_request_is_healed_once;
+mod a_token_goes_nowhere_else;
+mod an_error_never_replaces_a_usable_token;
+mod every_save_is_settled;
+mod imports_point_one_way;
+mod no_secret_in_any_output;
+mod one_flight_per_grant;
+mod one_user_never_gets_anothers_token;
+mod the_disk_says_nothing;
+mod the_process_may_die;
+mod the_runtime_may_go;
+mod users_come_and_go;
+mod what_is_due_is_refreshed_behind;
+
+mod support;

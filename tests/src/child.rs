@@ -1,0 +1,116 @@
+//! A `connected-service` process that a test talks to and may kill.
+
+use std::path::Path;
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tower_token::KeyRing;
+
+use crate::BoxError;
+
+/// A running child; killed when dropped.
+#[derive(Debug)]
+pub struct Service {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: Lines<BufReader<ChildStdout>>,
+    stderr: Option<ChildStderr>,
+    said: Vec<u8>,
+}
+
+impl Service {
+    /// Starts `program` over `folder`, with the token service at `base`. Returns once it
+    /// is ready, or with all that it printed if it ended before.
+    pub async fn start(
+        program: &str,
+        folder: &Path,
+        ring: Option<&KeyRing>,
+        base: &str,
+    ) -> Result<Self, BoxError> {
+        let mut command = Command::new(program);
+        command.arg(folder).arg(base).env_remove("TOWER_TOKEN_KEYS");
+        if let Some(ring) = ring {
+            command.env("TOWER_TOKEN_KEYS", ring.encode().expose());
+        }
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdin = child.stdin.take().ok_or("no stdin")?;
+        let stdout = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
+        let stderr = child.stderr.take();
+        let mut service = Self {
+            child,
+            stdin,
+            stdout,
+            stderr,
+            said: Vec::new(),
+        };
+        match service.line().await {
+            Ok(line) if line == "ready" => Ok(service),
+            _ => Err(String::from_utf8_lossy(&service.finish().await?)
+                .into_owned()
+                .into()),
+        }
+    }
+
+    async fn line(&mut self) -> Result<String, BoxError> {
+        let line = self.stdout.next_line().await?.ok_or("the service ended")?;
+        self.said.extend_from_slice(line.as_bytes());
+        self.said.push(b'\n');
+        Ok(line)
+    }
+
+    /// Gives one command, and returns its one line of answer.
+    pub async fn ask(&mut self, command: &str) -> Result<String, BoxError> {
+        self.tell(command).await?;
+        self.line().await
+    }
+
+    /// Gives one command without waiting for the answer.
+    pub async fn tell(&mut self, command: &str) -> Result<(), BoxError> {
+        self.stdin
+            .write_all(format!("{command}\n").as_bytes())
+            .await?;
+        Ok(self.stdin.flush().await?)
+    }
+
+    /// Ends it by SIGKILL: nothing of it gets to run again.
+    pub async fn kill(mut self) -> Result<(), BoxError> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Lets it end by itself, and returns everything it printed.
+    pub async fn finish(self) -> Result<Vec<u8>, BoxError> {
+        let Self {
+            mut child,
+            stdin,
+            mut stdout,
+            stderr,
+            mut said,
+        } = self;
+        drop(stdin);
+        let errors = async {
+            let mut text = Vec::new();
+            if let Some(mut stderr) = stderr {
+                stderr.read_to_end(&mut text).await?;
+            }
+            Ok::<_, BoxError>(text)
+        };
+        let answers = async {
+            let mut text = Vec::new();
+            while let Some(line) = stdout.next_line().await? {
+                text.extend_from_slice(line.as_bytes());
+            }
+            Ok::<_, BoxError>(text)
+        };
+        let (errors, answers) = tokio::try_join!(errors, answers)?;
+        child.wait().await?;
+        said.extend(answers);
+        said.extend(errors);
+        Ok(said)
+    }
+}

@@ -1,0 +1,35 @@
+//! What the promises share: a real OAuth server, a token service that does as it is
+//! told, and a detector of leaks.
+
+pub mod child;
+pub mod fake;
+pub mod flaky;
+pub mod leaks;
+pub mod oidc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+/// The HTTP client that the tests wrap.
+pub type HttpClient = Client<HttpConnector, Full<Bytes>>;
+
+/// Any error, in a test.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A pooled client without a token of its own.
+pub fn http_client() -> HttpClient {
+    Client::builder(TokioExecutor::new()).build_http()
+}
+
+/// Reads a whole body as JSON; `null` if it is none.
+pub async fn json<B>(response: http::Response<B>) -> Result<serde_json::Value, BoxError>
+where
+    B: http_body::Body,
+    B::Error: Into<BoxError>,
+{
+    let body = response.into_body().collect().await.map_err(Into::into)?;
+    Ok(serde_json::from_slice(&body.to_bytes()).unwrap_or(serde_json::Value::Null))
+}

@@ -1,0 +1,179 @@
+//! What the manager does, as it happens.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_core::Stream;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::error::ErrorKind;
+use crate::grant::Serial;
+
+/// Names a grant in logs without naming its user: a keyed hash of the grant key.
+///
+/// The same grant has the same fingerprint for as long as its store lives; without
+/// the store's keys nobody can tell whose it is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint(pub(crate) [u8; 8]);
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", u64::from_be_bytes(self.0))
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Something that happened to one grant.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// The provider's name.
+    pub provider: Arc<str>,
+    /// Which grant.
+    pub grant: Fingerprint,
+    /// What happened.
+    pub kind: EventKind,
+}
+
+/// What happened to a grant.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventKind {
+    /// A user connected, or connected again.
+    Connected,
+    /// A user was disconnected.
+    Disconnected,
+    /// The token service issued a new access token, and it is stored.
+    Refreshed {
+        /// The new token.
+        serial: Serial,
+        /// How long the exchange took.
+        took: Duration,
+    },
+    /// A newer token was found in the store and taken over; nothing was exchanged.
+    Adopted {
+        /// That token.
+        serial: Serial,
+    },
+    /// A refresh came to nothing. A token that is still usable keeps being served.
+    RefreshFailed {
+        /// Why.
+        cause: ErrorKind,
+    },
+    /// A caller had to wait for a refresh.
+    Waited {
+        /// How long.
+        took: Duration,
+        /// Whether a token that had neither expired nor been refused was there all
+        /// the while: only a caller who asks for a minimum validity should see that.
+        token_was_usable: bool,
+    },
+    /// An API refused a token with 401.
+    Refused {
+        /// That token.
+        serial: Serial,
+    },
+    /// A refreshed token could not be stored yet; it is served from memory and the
+    /// write is tried again.
+    SaveFailed,
+    /// The grant can no longer be refreshed: the user has to connect again.
+    NeedsReauth,
+    /// A refreshed token was never stored: its store was closed first. The refresh token
+    /// in the store may be spent.
+    Lost,
+    /// A refreshed token was dropped because the user disconnected, or connected
+    /// anew, in the meantime.
+    Discarded,
+}
+
+/// The events of one manager from the moment of subscribing; see
+/// [`TokenManager::events`](crate::TokenManager::events).
+///
+/// A stream that ends with the manager. It never slows the manager down: what a
+/// subscriber is too slow to take is dropped, and counted in [`missed`](Self::missed).
+#[derive(Debug)]
+pub struct Events {
+    receiver: mpsc::Receiver<Event>,
+    missed: Arc<AtomicU64>,
+}
+
+impl Events {
+    /// How many events were dropped because this subscriber did not take them in time.
+    pub fn missed(&self) -> u64 {
+        self.missed.load(Ordering::Relaxed)
+    }
+
+    /// The next event that is already there, without waiting.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.receiver.try_recv().ok()
+    }
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        self.receiver.poll_recv(cx)
+    }
+}
+
+/// Hands events to every subscriber. Never touched by a request that finds a fresh
+/// token.
+#[derive(Debug, Default)]
+pub(crate) struct EventBus {
+    subscribers: Mutex<Vec<(mpsc::Sender<Event>, Arc<AtomicU64>)>>,
+}
+
+impl EventBus {
+    pub(crate) fn subscribe(&self, capacity: usize) -> Events {
+        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        let missed = Arc::new(AtomicU64::new(0));
+        self.subscribers.lock().push((sender, Arc::clone(&missed)));
+        Events { receiver, missed }
+    }
+
+    pub(crate) fn emit(&self, event: &Event) {
+        self.subscribers
+            .lock()
+            .retain(|(sender, missed)| match sender.try_send(event.clone()) {
+                Ok(()) => true,
+                Err(mpsc::error::TrySendError::Full(_)) => {
+                    missed.fetch_add(1, Ordering::Relaxed);
+                    true
+                }
+                Err(mpsc::error::TrySendError::Closed(_)) => false,
+            });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_subscriber_misses_events_and_stops_nobody() {
+        let bus = EventBus::default();
+        let (mut slow, gone) = (bus.subscribe(1), bus.subscribe(1));
+        drop(gone);
+        let event = Event {
+            provider: "p".into(),
+            grant: Fingerprint([0; 8]),
+            kind: EventKind::Connected,
+        };
+        bus.emit(&event);
+        bus.emit(&event);
+        assert_eq!(slow.missed(), 1);
+        assert!(slow.try_next().is_some() && slow.try_next().is_none());
+        assert_eq!(bus.subscribers.lock().len(), 1);
+    }
+}

@@ -1,0 +1,362 @@
+//! What is kept of one user's authorization at one provider.
+
+mod access_token;
+mod response;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+pub(crate) use self::access_token::jwt_expiry;
+pub use self::access_token::{AccessToken, Serial};
+pub use self::response::{InvalidTokenResponse, TokenResponse};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::key::GrantKey;
+use crate::secret::Secret;
+
+/// One user's authorization at one provider, as it is stored.
+///
+/// A grant has one refresh token. `Debug` shows times and states, no secret and no
+/// user id.
+#[derive(Clone)]
+pub struct Grant {
+    pub(crate) key: GrantKey,
+    pub(crate) epoch: u64,
+    pub(crate) state: GrantState,
+    pub(crate) access_token: Option<AccessToken>,
+    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) refresh_expires_at: Option<Timestamp>,
+    pub(crate) id_token: Option<Secret>,
+    pub(crate) scope: Option<String>,
+    pub(crate) connected_at: Timestamp,
+    pub(crate) refreshed_at: Timestamp,
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+/// Whether a grant can be used.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GrantState {
+    /// It is refreshed as needed.
+    Active,
+    /// It can no longer be refreshed; its access token serves until it expires. The
+    /// user has to connect again.
+    NeedsReauth {
+        /// Since when.
+        since: Timestamp,
+    },
+    /// The user was disconnected: what is left is the mark that says so.
+    Disconnected {
+        /// Since when.
+        since: Timestamp,
+    },
+}
+
+/// A lifetime outside of these is taken for a slip of the token service.
+const LIFETIME: (Duration, Duration) = (
+    Duration::from_secs(1),
+    Duration::from_secs(10 * 365 * 24 * 3_600),
+);
+
+impl Grant {
+    /// A grant as it is when its user has just connected.
+    pub(crate) fn connected(
+        key: GrantKey,
+        epoch: u64,
+        response: TokenResponse,
+        now: Timestamp,
+        default_lifetime: Option<Duration>,
+    ) -> Result<Self, Error> {
+        // What the caller says of the time can only make the token older.
+        let started = response.obtained_at.map_or(now, |at| at.min(now));
+        let mut grant = Self {
+            key,
+            epoch,
+            state: GrantState::Active,
+            access_token: None,
+            refresh_token: None,
+            refresh_expires_at: None,
+            id_token: None,
+            scope: None,
+            connected_at: now,
+            refreshed_at: now,
+            metadata: BTreeMap::new(),
+        };
+        grant.apply(response, started, default_lifetime)?;
+        Ok(grant)
+    }
+
+    /// Takes over what a token service answered to an exchange begun at `started`,
+    /// and carries forward what it left out (RFC 6749 section 6).
+    pub(crate) fn apply(
+        &mut self,
+        response: TokenResponse,
+        started: Timestamp,
+        default_lifetime: Option<Duration>,
+    ) -> Result<(), Error> {
+        let clamp = |life: Duration| started + life.clamp(LIFETIME.0, LIFETIME.1);
+        let expires_at = response
+            .expires_in
+            .map(clamp)
+            .or_else(|| {
+                jwt_expiry(response.access_token.expose()).map(|exp| clamp(exp.since(started)))
+            })
+            .or_else(|| default_lifetime.map(clamp));
+        let serial = Serial {
+            epoch: self.epoch,
+            issue: self
+                .access_token
+                .as_ref()
+                .map_or(0, |token| token.serial().issue)
+                + 1,
+        };
+        self.access_token = Some(AccessToken::new(
+            &response.access_token,
+            serial,
+            started,
+            expires_at,
+        )?);
+        if let Some(life) = response.refresh_token_expires_in {
+            self.refresh_expires_at = Some(clamp(life));
+        } else if response.refresh_token.is_some() {
+            // A new refresh token of unstated life: the old one's end does not hold for it.
+            self.refresh_expires_at = None;
+        }
+        self.refresh_token = response.refresh_token.or_else(|| self.refresh_token.take());
+        self.id_token = response.id_token.or_else(|| self.id_token.take());
+        self.scope = response.scope.or_else(|| self.scope.take());
+        self.metadata.extend(response.metadata);
+        self.refreshed_at = started;
+        Ok(())
+    }
+
+    /// Wipes every secret and leaves the mark of a disconnect.
+    pub(crate) fn disconnected(key: GrantKey, epoch: u64, now: Timestamp) -> Self {
+        Self {
+            key,
+            epoch,
+            state: GrantState::Disconnected { since: now },
+            access_token: None,
+            refresh_token: None,
+            refresh_expires_at: None,
+            id_token: None,
+            scope: None,
+            connected_at: now,
+            refreshed_at: now,
+            metadata: BTreeMap::new(),
+        }
+    }
+
+    /// Marks a grant that its token service declared dead: refresh and id token are
+    /// wiped, the access token serves on, metadata stays.
+    pub(crate) fn give_up(&mut self, now: Timestamp) {
+        self.state = GrantState::NeedsReauth { since: now };
+        self.refresh_token = None;
+        self.refresh_expires_at = None;
+        self.id_token = None;
+    }
+
+    /// The order of this grant's newest token; a disconnect orders after every
+    /// token of the epochs before it.
+    pub(crate) fn serial(&self) -> Serial {
+        Serial {
+            epoch: self.epoch,
+            issue: self
+                .access_token
+                .as_ref()
+                .map_or(0, |token| token.serial().issue),
+        }
+    }
+
+    pub(crate) fn is_disconnected(&self) -> bool {
+        matches!(self.state, GrantState::Disconnected { .. })
+    }
+
+    /// Whose authorization this is.
+    pub fn key(&self) -> &GrantKey {
+        &self.key
+    }
+
+    /// Whether it can be used.
+    pub fn state(&self) -> GrantState {
+        self.state
+    }
+
+    /// When the user connected.
+    pub fn connected_at(&self) -> Timestamp {
+        self.connected_at
+    }
+
+    /// When a token was last issued.
+    pub fn refreshed_at(&self) -> Timestamp {
+        self.refreshed_at
+    }
+
+    /// When the access token expires, if that is known.
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        self.access_token.as_ref().and_then(AccessToken::expires_at)
+    }
+
+    /// When the refresh token expires, if the provider said so.
+    pub fn refresh_expires_at(&self) -> Option<Timestamp> {
+        self.refresh_expires_at
+    }
+
+    /// Whether there is a refresh token.
+    pub fn can_refresh(&self) -> bool {
+        self.refresh_token.is_some()
+    }
+
+    /// The scope that was granted, if the provider said so (RFC 6749 section 3.3).
+    pub fn scope(&self) -> Option<&str> {
+        self.scope.as_deref()
+    }
+
+    /// The id token of the sign-in (OpenID Connect), if there was one.
+    pub fn id_token(&self) -> Option<&Secret> {
+        self.id_token.as_ref()
+    }
+
+    /// What the provider or you added, such as the name of the connected account.
+    pub fn metadata(&self) -> &BTreeMap<String, String> {
+        &self.metadata
+    }
+}
+
+impl fmt::Debug for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Grant")
+            .field("key", &self.key)
+            .field("epoch", &self.epoch)
+            .field("state", &self.state)
+            .field("access_token", &self.access_token)
+            .field("refresh_token", &self.refresh_token)
+            .field("refresh_expires_at", &self.refresh_expires_at)
+            .field("id_token", &self.id_token)
+            .field("connected_at", &self.connected_at)
+            .field("refreshed_at", &self.refreshed_at)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A grant as it stands in its row, with what coordinates its refreshes.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) grant: Grant,
+    /// Rises with every write of the row.
+    pub(crate) sequence: u64,
+    /// The exchange or connect that brought the current tokens.
+    pub(crate) exchange: ExchangeId,
+    /// An exchange that was about to begin when this was written.
+    pub(crate) intent: Option<Intent>,
+}
+
+/// Names one exchange with a token service: 128 random bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExchangeId(pub(crate) [u8; 16]);
+
+/// Names one manager: 128 random bits, new at every start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner(pub(crate) [u8; 16]);
+
+/// Written before a refresh token is spent, so that whoever comes later knows that
+/// it may have been.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Intent {
+    pub(crate) exchange: ExchangeId,
+    pub(crate) owner: Owner,
+    /// A keyed hash of the refresh token that is spent.
+    pub(crate) token_hash: [u8; 16],
+    /// Both by the store's clock.
+    pub(crate) started: Timestamp,
+    pub(crate) deadline: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(1_000_000);
+
+    fn connect(response: TokenResponse, default: Option<Duration>) -> Grant {
+        Grant::connected(GrantKey::new("p", "s"), 1, response, NOW, default).unwrap()
+    }
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    #[test]
+    fn expiry_is_stated_else_read_from_a_jwt_else_the_providers_else_none() {
+        // {"exp":2000}
+        let jwt = "e30.eyJleHAiOjIwMDB9.c2ln";
+        let expiry = |response, default| connect(response, default).expires_at();
+        let ms = |ms| Some(Timestamp::from_unix_millis(ms));
+        assert_eq!(
+            expiry(TokenResponse::new(jwt).expires_in(secs(60)), None),
+            ms(1_060_000)
+        );
+        assert_eq!(
+            expiry(TokenResponse::new(jwt), Some(secs(9))),
+            ms(2_000_000)
+        );
+        assert_eq!(
+            expiry(TokenResponse::new("opaque"), Some(secs(9))),
+            ms(1_009_000)
+        );
+        assert_eq!(expiry(TokenResponse::new("opaque"), None), None);
+    }
+
+    #[test]
+    fn lifetimes_are_clamped() {
+        let life = |life| {
+            connect(TokenResponse::new("t").expires_in(life), None)
+                .expires_at()
+                .unwrap()
+                .since(NOW)
+        };
+        assert_eq!(life(Duration::from_millis(1)), secs(1));
+        assert_eq!(life(Duration::MAX), LIFETIME.1);
+    }
+
+    #[test]
+    fn obtained_at_can_only_shorten() {
+        let life = |at| {
+            let response = TokenResponse::new("t").expires_in(secs(60)).obtained_at(at);
+            connect(response, None).expires_at().unwrap().since(NOW)
+        };
+        assert_eq!(life(NOW - secs(20)), secs(40));
+        assert_eq!(life(NOW + secs(20)), secs(60));
+    }
+
+    #[test]
+    fn what_an_answer_leaves_out_is_carried_forward() {
+        let mut grant = connect(
+            TokenResponse::new("t1")
+                .refresh_token("r1")
+                .scope("a b")
+                .id_token("i1")
+                .refresh_token_expires_in(secs(900)),
+            None,
+        );
+        grant
+            .apply(TokenResponse::new("t2"), NOW + secs(5), None)
+            .unwrap();
+        assert_eq!(grant.refresh_token, Some(Secret::from("r1")));
+        assert_eq!(grant.id_token, Some(Secret::from("i1")));
+        assert_eq!(grant.scope(), Some("a b"));
+        assert_eq!(grant.refresh_expires_at(), Some(NOW + secs(900)));
+        assert_eq!(grant.serial(), Serial { epoch: 1, issue: 2 });
+
+        grant
+            .apply(
+                TokenResponse::new("t3").refresh_token("r2"),
+                NOW + secs(9),
+                None,
+            )
+            .unwrap();
+        assert_eq!(grant.refresh_token, Some(Secret::from("r2")));
+        assert_eq!(grant.refresh_expires_at(), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! The outbound middleware: tokens into requests, 401s healed.
+
+mod challenge;
+mod error;
+mod future;
+mod replay;
+mod request;
+mod service;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tower_layer::Layer;
+
+pub use self::error::TokenServiceError;
+pub use self::future::ResponseFuture;
+pub use self::replay::{CloneBody, NoReplay, Replay};
+pub use self::request::TokenRequest;
+pub use self::service::TokenService;
+use crate::key::GrantKey;
+use crate::manager::{Shared, TokenManager};
+
+/// Wraps an HTTP client so that each request carries its user's valid token.
+///
+/// A request says whose token it needs by a [`TokenRequest`] in its extensions, or its
+/// client is bound to one grant by [`for_key`](Self::for_key). Without a usable token the
+/// client is not called. A request that already has an `Authorization` header is passed
+/// on untouched.
+///
+/// ```
+/// # use tower_token::*;
+/// use bytes::Bytes;
+/// use http_body_util::Full;
+/// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+/// use tower::{ServiceBuilder, ServiceExt};
+///
+/// # async fn f(manager: TokenManager) -> Result<(), Box<dyn std::error::Error>> {
+/// let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+/// let client = ServiceBuilder::new().layer(TokenLayer::new(&manager)).service(http);
+///
+/// let request = http::Request::get("http://127.0.0.1:9000/me")
+///     .extension(TokenRequest::new(GrantKey::new("example", "user-17")))
+///     .body(Full::default())?;
+/// let response = client.oneshot(request).await?;
+/// # Ok(()) }
+/// ```
+///
+/// # Order of layers
+///
+/// Retries and redirects belong outside of this layer: each try and each hop then gets
+/// its own token, and its own check of where it goes. A layer that logs headers sees no
+/// token outside of this one; inside, the header is marked sensitive.
+#[derive(Debug, Clone)]
+pub struct TokenLayer<R = CloneBody> {
+    settings: Settings,
+    replay: R,
+}
+
+/// What holds for every request of a client.
+#[derive(Clone)]
+struct Settings {
+    manager: Arc<Shared>,
+    bound: Option<TokenRequest>,
+    pass_without_key: bool,
+    foreign_origin_without_token: bool,
+}
+
+impl TokenLayer {
+    /// Tokens from `manager`; bodies that are `Clone` are sent again after a 401.
+    pub fn new(manager: &TokenManager) -> Self {
+        Self {
+            settings: Settings {
+                manager: Arc::clone(manager.shared()),
+                bound: None,
+                pass_without_key: false,
+                foreign_origin_without_token: false,
+            },
+            replay: CloneBody,
+        }
+    }
+}
+
+impl<R> TokenLayer<R> {
+    /// Binds clients to one grant: their requests need no [`TokenRequest`], and one that
+    /// names another grant is refused.
+    #[must_use]
+    pub fn for_key(mut self, key: GrantKey) -> Self {
+        self.settings.bound = Some(TokenRequest::new(key));
+        self
+    }
+
+    /// Another way to send a body twice, or [`NoReplay`].
+    pub fn replay<R2>(self, replay: R2) -> TokenLayer<R2> {
+        TokenLayer {
+            settings: self.settings,
+            replay,
+        }
+    }
+
+    /// Sends a request that names no grant without a token. By default it fails with
+    /// [`ErrorKind::MissingKey`](crate::ErrorKind::MissingKey).
+    #[must_use]
+    pub fn pass_without_key(mut self) -> Self {
+        self.settings.pass_without_key = true;
+        self
+    }
+
+    /// Sends a request to an origin that its provider does not allow without a token, as
+    /// for a download that an API redirects to. By default it fails with
+    /// [`ErrorKind::ForeignOrigin`](crate::ErrorKind::ForeignOrigin).
+    #[must_use]
+    pub fn foreign_origin_without_token(mut self) -> Self {
+        self.settings.foreign_origin_without_token = true;
+        self
+    }
+}
+
+impl<S, R: Clone> Layer<S> for TokenLayer<R> {
+    type Service = TokenService<S, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TokenService {
+            inner,
+            settings: self.settings.clone(),
+            replay: self.replay.clone(),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("bound", &self.bound)
+            .field("pass_without_key", &self.pass_without_key)
+            .field(
+                "foreign_origin_without_token",
+                &self.foreign_origin_without_token,
+            )
+            .finish_non_exhaustive()
+    }
+}

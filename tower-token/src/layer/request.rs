@@ -1,0 +1,57 @@
+//! What a request says of the token it wants.
+
+use std::time::Duration;
+
+use crate::key::GrantKey;
+
+/// Put into a request's extensions: whose token it gets, and how.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_token::{GrantKey, TokenRequest};
+///
+/// let wanted = TokenRequest::new(GrantKey::new("google", "user-17"))
+///     .min_validity(Duration::from_secs(120));
+/// let request = http::Request::get("https://www.googleapis.com/calendar/v3/users/me")
+///     .extension(wanted)
+///     .body(())?;
+/// # Ok::<(), http::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct TokenRequest {
+    pub(super) key: GrantKey,
+    pub(super) min_validity: Duration,
+    pub(super) retry: bool,
+}
+
+impl TokenRequest {
+    /// The token of this grant, with one retry on a 401.
+    pub fn new(key: GrantKey) -> Self {
+        Self {
+            key,
+            min_validity: Duration::ZERO,
+            retry: true,
+        }
+    }
+
+    /// Waits for a new token if the present one is valid for less than this; for
+    /// requests that take long.
+    #[must_use]
+    pub fn min_validity(mut self, span: Duration) -> Self {
+        self.min_validity = span;
+        self
+    }
+
+    /// Takes a 401 for an answer. The token is refreshed behind all the same, for the
+    /// next request.
+    #[must_use]
+    pub fn without_retry(mut self) -> Self {
+        self.retry = false;
+        self
+    }
+
+    /// Whose token it is.
+    pub fn key(&self) -> &GrantKey {
+        &self.key
+    }
+}

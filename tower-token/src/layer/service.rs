@@ -1,0 +1,162 @@
+//! The service that puts a token into each request.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http::header::AUTHORIZATION;
+use http::{Request, Response};
+use tower_service::Service;
+
+use super::Settings;
+use super::error::TokenServiceError;
+use super::future::{Again, Kept, ResponseFuture, Unsent};
+use super::replay::{CloneBody, Replay};
+use super::request::TokenRequest;
+use crate::error::{Error, ErrorKind};
+use crate::key::GrantKey;
+use crate::manager::Attached;
+
+/// Puts the token of each request's user into it, and heals a 401 once.
+///
+/// Made by [`TokenLayer`](super::TokenLayer). Like every Tower middleware that calls its
+/// inner service later, it calls a clone of it that was ready.
+#[derive(Debug, Clone)]
+pub struct TokenService<S, R = CloneBody> {
+    pub(super) inner: S,
+    pub(super) settings: Settings,
+    pub(super) replay: R,
+}
+
+impl<S, R> TokenService<S, R> {
+    /// The same service over the same connections, for requests of one grant. They need
+    /// no [`TokenRequest`]; one that names another grant is refused.
+    #[must_use]
+    pub fn for_key(&self, key: GrantKey) -> Self
+    where
+        S: Clone,
+        R: Clone,
+    {
+        let mut bound = self.clone();
+        bound.settings.bound = Some(TokenRequest::new(key));
+        bound
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+/// What is to be done with a request.
+enum Plan {
+    /// It is none of ours.
+    PassThrough,
+    Attach(TokenRequest),
+}
+
+impl Settings {
+    fn plan<B>(&self, request: &Request<B>) -> Result<Plan, Error> {
+        if request.headers().contains_key(AUTHORIZATION) {
+            return Ok(Plan::PassThrough);
+        }
+        match (request.extensions().get::<TokenRequest>(), &self.bound) {
+            (Some(asked), Some(bound)) if asked.key != bound.key => Err(Error::new(
+                ErrorKind::KeyMismatch,
+                "the request names another grant than the one its client is bound to",
+            )),
+            (Some(wanted), _) | (None, Some(wanted)) => Ok(Plan::Attach(wanted.clone())),
+            (None, None) if self.pass_without_key => Ok(Plan::PassThrough),
+            (None, None) => Err(Error::new(
+                ErrorKind::MissingKey,
+                "the request does not say whose token it needs: add \
+                 .extension(TokenRequest::new(key)) to it, or bind its client with .for_key(key)",
+            )),
+        }
+    }
+}
+
+impl<S, R, B, A> Service<Request<B>> for TokenService<S, R>
+where
+    S: Service<Request<B>, Response = Response<A>> + Clone,
+    R: Replay<B>,
+{
+    type Response = Response<A>;
+    type Error = TokenServiceError<S::Error>;
+    type Future = ResponseFuture<S, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx).map_err(TokenServiceError::Inner)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let wanted = match self.settings.plan(&request) {
+            Ok(Plan::Attach(wanted)) => wanted,
+            Ok(Plan::PassThrough) => return ResponseFuture::last(self.inner.call(request)),
+            Err(error) => return ResponseFuture::failed(error),
+        };
+        // Copied before the token goes in, so that a retry starts from what was given.
+        let copy = wanted.retry.then(|| self.copy(&request)).flatten();
+        let manager = Arc::clone(&self.settings.manager);
+        // Taken out while the URL is looked at; moving the map is cheap.
+        let mut headers = std::mem::take(request.headers_mut());
+        let attached = manager.attach(
+            &wanted.key,
+            request.uri(),
+            wanted.min_validity,
+            &mut headers,
+        );
+        *request.headers_mut() = headers;
+        match attached {
+            Ok(Attached::Token(serial)) => {
+                let again = copy.map(|request| {
+                    Box::new(Again {
+                        service: self.inner.clone(),
+                        request: Some(request),
+                    })
+                });
+                let kept = Kept {
+                    manager,
+                    key: wanted.key,
+                    serial,
+                    again,
+                };
+                ResponseFuture::calling(self.inner.call(request), kept)
+            }
+            Ok(Attached::Wait) => {
+                // The one that was polled ready is called; its clone takes its place.
+                let next = self.inner.clone();
+                let service = std::mem::replace(&mut self.inner, next);
+                ResponseFuture::waiting(Unsent {
+                    service,
+                    request,
+                    copy,
+                    manager,
+                    wanted,
+                })
+            }
+            Err(error)
+                if error.kind() == ErrorKind::ForeignOrigin
+                    && self.settings.foreign_origin_without_token =>
+            {
+                ResponseFuture::last(self.inner.call(request))
+            }
+            Err(error) => ResponseFuture::failed(error),
+        }
+    }
+}
+
+impl<S, R> TokenService<S, R> {
+    /// All of the request, the user's extensions included, if its body can be had twice.
+    fn copy<B>(&self, request: &Request<B>) -> Option<Request<B>>
+    where
+        R: Replay<B>,
+    {
+        let mut copy = Request::new(self.replay.keep(request.body())?);
+        *copy.method_mut() = request.method().clone();
+        *copy.uri_mut() = request.uri().clone();
+        *copy.version_mut() = request.version();
+        *copy.headers_mut() = request.headers().clone();
+        *copy.extensions_mut() = request.extensions().clone();
+        Some(copy)
+    }
+}

@@ -1,0 +1,117 @@
+//! Setting a manager up.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU8;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::cache::Cache;
+use super::{Shared, TokenManager};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind};
+use crate::event::EventBus;
+use crate::grant::Owner;
+use crate::provider::{IntoProvider, Provider};
+use crate::store::{SealedStore, fill};
+
+/// Builds a [`TokenManager`]; begin with [`TokenManager::builder`].
+#[derive(Debug)]
+pub struct TokenManagerBuilder {
+    store: Option<SealedStore>,
+    providers: Vec<Result<Provider, Error>>,
+    clock: Arc<dyn Clock>,
+    cache_capacity: usize,
+    wait_deadline: Duration,
+}
+
+impl TokenManagerBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            store: None,
+            providers: Vec::new(),
+            clock: Arc::new(SystemClock::new()),
+            cache_capacity: 100_000,
+            wait_deadline: Duration::from_secs(10),
+        }
+    }
+
+    /// Where grants are kept. Required.
+    #[must_use]
+    pub fn store(mut self, store: SealedStore) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Adds a token service. At least one is required.
+    #[must_use]
+    pub fn provider(mut self, provider: impl IntoProvider) -> Self {
+        self.providers.push(provider.into_provider());
+        self
+    }
+
+    /// How long a caller waits for a token before it gets
+    /// [`ErrorKind::Timeout`]: 10 seconds by default. The refresh goes on.
+    #[must_use]
+    pub fn wait_deadline(mut self, deadline: Duration) -> Self {
+        self.wait_deadline = deadline;
+        self
+    }
+
+    /// How many grants are kept in memory: 100,000 by default. Others are read from the
+    /// store when they are asked for.
+    #[must_use]
+    pub fn cache_capacity(mut self, grants: usize) -> Self {
+        self.cache_capacity = grants;
+        self
+    }
+
+    /// Another clock than the system's.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Checks the settings and captures the tokio runtime it is called on: refreshes run
+    /// there, whoever asks for them.
+    pub async fn build(self) -> Result<TokenManager, Error> {
+        let config = |message| Error::new(ErrorKind::Config, message);
+        let store = self
+            .store
+            .ok_or_else(|| config("the token manager has no store: add .store(..)"))?;
+        let mut providers = HashMap::new();
+        for provider in self.providers {
+            let provider = Arc::new(provider?);
+            let name = Arc::clone(&provider.name);
+            if providers.insert(Arc::clone(&name), provider).is_some() {
+                return Err(Error::new(
+                    ErrorKind::Config,
+                    format!("two providers are named {name:?}"),
+                ));
+            }
+        }
+        if providers.is_empty() {
+            return Err(config(
+                "the token manager has no provider: add .provider(..)",
+            ));
+        }
+        let runtime = tokio::runtime::Handle::try_current()
+            .map_err(|_| config("build the token manager on a tokio runtime"))?;
+        let mut owner = Owner([0; 16]);
+        fill(&mut owner.0)?;
+        Ok(TokenManager(Arc::new(Shared {
+            store,
+            providers,
+            cache: Cache::new(self.cache_capacity),
+            clock: self.clock,
+            events: EventBus::default(),
+            owner,
+            runtime,
+            wait_deadline: self.wait_deadline,
+            flights: watch::Sender::new(0),
+            stage: AtomicU8::new(0),
+        })))
+    }
+}

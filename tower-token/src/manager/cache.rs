@@ -1,0 +1,125 @@
+//! Every slot of a manager, bounded in number.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::slot::{Hold, Slot};
+use crate::key::{BuildKeyHash, GrantKey};
+
+/// A map that is read without a lock, and a clock hand over its keys that evicts what
+/// was not used since the hand last came by.
+#[derive(Debug)]
+pub(super) struct Cache {
+    slots: papaya::HashMap<GrantKey, Arc<Slot>, BuildKeyHash>,
+    hand: Mutex<VecDeque<GrantKey>>,
+    capacity: usize,
+}
+
+/// How many keys one insert may look at to make room. Where that many are all in use the
+/// map grows past its capacity until they are not.
+const STEPS: usize = 64;
+
+impl Cache {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            slots: papaya::HashMap::default(),
+            hand: Mutex::default(),
+            capacity: capacity.max(1),
+        }
+    }
+
+    /// Looks a slot up and uses it in place.
+    pub(super) fn with<T>(
+        &self,
+        key: &GrantKey,
+        use_it: impl FnOnce(&Arc<Slot>) -> T,
+    ) -> Option<T> {
+        self.slots.pin().get(key).map(use_it)
+    }
+
+    /// The key's slot, made if there is none, and held.
+    pub(super) fn hold(&self, key: &GrantKey, make: impl Fn() -> Slot) -> Hold {
+        loop {
+            let slots = self.slots.pin();
+            if let Some(slot) = slots.get(key) {
+                match slot.hold() {
+                    Some(hold) => return hold,
+                    // Evicted between the look-up and now; whoever did that removes it.
+                    None => {
+                        slots
+                            .remove_if(key, |_, found| Arc::ptr_eq(found, slot))
+                            .ok();
+                        continue;
+                    }
+                }
+            }
+            let slot = Arc::new(make());
+            // Held before anyone can see it, so that it is not evicted at once.
+            let hold = slot.hold();
+            if let (Ok(_), Some(hold)) = (slots.try_insert(key.clone(), slot), hold) {
+                drop(slots);
+                self.make_room(key);
+                return hold;
+            }
+        }
+    }
+
+    fn make_room(&self, key: &GrantKey) {
+        let mut hand = self.hand.lock();
+        hand.push_back(key.clone());
+        let slots = self.slots.pin();
+        for _ in 0..STEPS {
+            if hand.len() <= self.capacity {
+                return;
+            }
+            let Some(oldest) = hand.pop_front() else {
+                return;
+            };
+            match slots.get(&oldest) {
+                Some(slot) if slot.try_evict() => {
+                    slots
+                        .remove_if(&oldest, |_, found| Arc::ptr_eq(found, slot))
+                        .ok();
+                }
+                Some(_) => hand.push_back(oldest),
+                None => {}
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::TokenResponse;
+    use crate::provider::{Provider, RefreshError, RefreshRequest, Refresher};
+
+    struct Never;
+
+    impl Refresher for Never {
+        async fn refresh(&self, _: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
+            std::future::pending().await
+        }
+    }
+
+    #[test]
+    fn it_stays_bounded_and_keeps_what_is_held() {
+        let cache = Cache::new(10);
+        let provider = Arc::new(Provider::new("p", Never));
+        let key = |n: usize| GrantKey::new("p", n.to_string());
+        let hold = |n: usize| cache.hold(&key(n), || Slot::new(key(n), Arc::clone(&provider)));
+        let first = hold(0);
+        for n in 1..1_000 {
+            drop(hold(n));
+        }
+        assert!(cache.len() <= 11, "{}", cache.len());
+        let same = cache.with(&key(0), |slot| Arc::ptr_eq(slot, &first));
+        assert_eq!(same, Some(true));
+    }
+}

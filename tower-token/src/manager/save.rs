@@ -1,0 +1,249 @@
+//! Keeping what an exchange brought: the one write that must not get lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::Shared;
+use super::refresh::{Outcome, not_connected};
+use super::slot::Slot;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
+use crate::grant::{Intent, Record, TokenResponse};
+use crate::store::{Expected, Opened, SaveOutcome, Version};
+
+/// Tokens that were issued and are not stored yet.
+pub(super) struct Save {
+    intent: Intent,
+    response: TokenResponse,
+    started: Timestamp,
+    /// Where the next try starts from, after a failed one.
+    base: Option<(Record, Version)>,
+}
+
+pub(super) enum Attempt {
+    Settled(Outcome),
+    /// The store failed. The tokens are served from memory meanwhile.
+    Failed(Box<Save>),
+}
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(5);
+
+impl Save {
+    pub(super) fn new(intent: Intent, response: TokenResponse, started: Timestamp) -> Self {
+        Self {
+            intent,
+            response,
+            started,
+            base: None,
+        }
+    }
+
+    /// Writes the tokens over `version`, and publishes them once they are stored.
+    pub(super) async fn attempt(
+        mut self,
+        shared: &Shared,
+        slot: &Slot,
+        mut record: Record,
+        mut version: Version,
+    ) -> Attempt {
+        loop {
+            let next = match self.applied_to(&record, slot) {
+                Ok(next) => next,
+                Err(error) => return Attempt::Settled(error.into()),
+            };
+            let trouble = match shared.store.save(&next, Expected::Version(version)).await {
+                Ok(SaveOutcome::Saved(_)) => {
+                    return Attempt::Settled(self.stored(shared, slot, &next));
+                }
+                // Only the row knows what happened.
+                Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => shared.load(slot).await,
+                Err(error) => Err(error),
+            };
+            let Ok(found) = trouble else {
+                // A rotated token that cannot be stored is better served than lost.
+                slot.publish_unsaved(&next);
+                self.base = Some((record, version));
+                return Attempt::Failed(Box::new(self));
+            };
+            match (
+                settle(found.as_ref(), &self.intent, record.grant.epoch),
+                found,
+            ) {
+                (Settle::Stored, Some(found)) => {
+                    return Attempt::Settled(self.stored(shared, slot, &found.record));
+                }
+                (Settle::SaveAgain, Some(found)) => {
+                    record = found.record;
+                    version = found.version;
+                }
+                (Settle::Adopt, Some(found)) => {
+                    slot.publish(&found.record);
+                    shared.emit(
+                        slot,
+                        EventKind::Adopted {
+                            serial: found.record.grant.serial(),
+                        },
+                    );
+                    return Attempt::Settled(Outcome::Done);
+                }
+                (_, found) => {
+                    if let Some(found) = found {
+                        slot.publish(&found.record);
+                    }
+                    shared.emit(slot, EventKind::Discarded);
+                    return Attempt::Settled(Outcome::Ended(not_connected()));
+                }
+            }
+        }
+    }
+
+    /// Tries for as long as it takes, or until the manager's store is closed.
+    pub(super) async fn until_stored(self: Box<Self>, shared: &Arc<Shared>, slot: &Arc<Slot>) {
+        let mut save = self;
+        let mut delay = RETRY_FIRST;
+        loop {
+            sleep(delay).await;
+            delay = (delay * 2).min(RETRY_LAST);
+            let Some((record, version)) = save.base.take() else {
+                return;
+            };
+            match save.attempt(shared, slot, record, version).await {
+                Attempt::Settled(_) => return,
+                Attempt::Failed(_) if shared.is_closed() => {
+                    shared.emit(slot, EventKind::Lost);
+                    return;
+                }
+                Attempt::Failed(again) => {
+                    shared.emit(slot, EventKind::SaveFailed);
+                    save = again;
+                }
+            }
+        }
+    }
+
+    fn applied_to(&self, record: &Record, slot: &Slot) -> Result<Record, Error> {
+        let mut next = record.clone();
+        next.grant
+            .apply(
+                self.response.clone(),
+                self.started,
+                slot.provider().policy.default_lifetime,
+            )
+            .map_err(|error| {
+                Error::with_source(
+                    ErrorKind::TokenService,
+                    "the token service answered a token that cannot be used",
+                    error,
+                )
+            })?;
+        next.intent = None;
+        next.exchange = self.intent.exchange;
+        next.sequence += 1;
+        Ok(next)
+    }
+
+    fn stored(&self, shared: &Shared, slot: &Slot, record: &Record) -> Outcome {
+        slot.publish(record);
+        shared.emit(
+            slot,
+            EventKind::Refreshed {
+                serial: record.grant.serial(),
+                took: shared.clock.now().since(self.started),
+            },
+        );
+        Outcome::Done
+    }
+}
+
+/// What a save that did not simply succeed has come to.
+#[derive(Debug, PartialEq, Eq)]
+enum Settle {
+    /// It was written after all.
+    Stored,
+    /// Our intent still stands: something else about the row changed.
+    SaveAgain,
+    /// A sibling's tokens stand there.
+    Adopt,
+    /// The user disconnected, or connected anew: these tokens belong to nobody.
+    Discard,
+}
+
+fn settle(found: Option<&Opened>, intent: &Intent, epoch: u64) -> Settle {
+    let Some(Opened { record, .. }) = found else {
+        return Settle::Discard;
+    };
+    if record.exchange == intent.exchange {
+        Settle::Stored
+    } else if record.grant.epoch != epoch {
+        Settle::Discard
+    } else if record
+        .intent
+        .is_some_and(|found| found.exchange == intent.exchange)
+    {
+        Settle::SaveAgain
+    } else {
+        Settle::Adopt
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::{ExchangeId, Grant, Owner};
+    use crate::key::GrantKey;
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(1_000);
+    const OURS: ExchangeId = ExchangeId([1; 16]);
+    const OTHERS: ExchangeId = ExchangeId([2; 16]);
+
+    fn intent(exchange: ExchangeId) -> Intent {
+        Intent {
+            exchange,
+            owner: Owner([0; 16]),
+            token_hash: [0; 16],
+            started: NOW,
+            deadline: NOW,
+        }
+    }
+
+    fn found(epoch: u64, exchange: ExchangeId, pending: Option<ExchangeId>) -> Opened {
+        let response = TokenResponse::new("t").refresh_token("r");
+        let key = GrantKey::new("p", "s");
+        Opened {
+            version: Version(1),
+            record: Record {
+                grant: Grant::connected(key, epoch, response, NOW, None).unwrap(),
+                sequence: 1,
+                exchange,
+                intent: pending.map(intent),
+            },
+        }
+    }
+
+    #[test]
+    fn every_row_of_a_lost_acknowledgement() {
+        let mut tombstone = found(2, OTHERS, None);
+        tombstone.record.grant = Grant::disconnected(GrantKey::new("p", "s"), 2, NOW);
+        let table = [
+            (Some(found(1, OURS, None)), Settle::Stored),
+            (Some(found(1, OURS, Some(OTHERS))), Settle::Stored),
+            (Some(found(1, OTHERS, Some(OURS))), Settle::SaveAgain),
+            (Some(found(1, OTHERS, None)), Settle::Adopt),
+            (Some(found(1, OTHERS, Some(OTHERS))), Settle::Adopt),
+            (Some(found(2, OTHERS, None)), Settle::Discard),
+            (Some(tombstone), Settle::Discard),
+            (None, Settle::Discard),
+        ];
+        for (found, expected) in table {
+            assert_eq!(
+                settle(found.as_ref(), &intent(OURS), 1),
+                expected,
+                "{found:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,447 @@
+//! One grant in memory: what is served now, and who is at work on it.
+//!
+//! A slot is shared by the map, by loads and by flights. What it serves is swapped in
+//! whole and only ever for something newer, so readers need no lock.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+
+use super::backoff::Backoff;
+use super::flight::FlightHandle;
+use crate::clock::Timestamp;
+use crate::event::Fingerprint;
+use crate::freshness::{Freshness, RefreshWindow};
+use crate::grant::{AccessToken, Grant, Record, Serial};
+use crate::key::GrantKey;
+use crate::provider::Provider;
+
+#[derive(Debug)]
+pub(crate) struct Slot {
+    key: GrantKey,
+    provider: Arc<Provider>,
+    fingerprint: OnceLock<Fingerprint>,
+    current: ArcSwapOption<Current>,
+    recently_used: AtomicBool,
+    work: Mutex<Work>,
+}
+
+/// What a slot serves.
+#[derive(Debug)]
+enum Current {
+    Live(Entry),
+    /// Disconnected: nothing of an older epoch may come back.
+    Ended {
+        epoch: u64,
+    },
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    token: AccessToken,
+    window: RefreshWindow,
+    can_refresh: bool,
+    refused: bool,
+}
+
+/// What only the slow paths touch.
+#[derive(Debug, Default)]
+pub(super) struct Work {
+    /// No longer in the map: look the key up again.
+    evicted: bool,
+    /// Loads, flights, connects and disconnects under way.
+    holders: u32,
+    pub(super) flight: Option<FlightHandle>,
+    pub(super) backoff: Backoff,
+    /// The newest row that was seen, by epoch and sequence.
+    seen: (u64, u64),
+    healed: Option<Healed>,
+}
+
+/// A token that was issued because its predecessor was refused.
+#[derive(Debug, Clone, Copy)]
+struct Healed {
+    serial: Serial,
+    at: Timestamp,
+    /// How many in a row were: an API that refuses everything must not cost an exchange
+    /// each time.
+    in_a_row: u32,
+}
+
+impl Healed {
+    /// How long such a token is not itself replaced for a 401: 5 s, doubling to 5 min.
+    fn cooldown(&self) -> Duration {
+        let doubled = 5 * 2u64.saturating_pow(self.in_a_row.saturating_sub(1).min(6));
+        Duration::from_secs(doubled.min(300))
+    }
+}
+
+/// What a caller finds in a slot.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// A token to use; `due` says that a refresh should start behind.
+    Usable { token: AccessToken, due: bool },
+    /// The token of `serial` has to be replaced first. `usable` is there if only the
+    /// caller's minimum validity asks for that.
+    Replace {
+        serial: Serial,
+        usable: Option<AccessToken>,
+    },
+    /// It has to be replaced, and there is no refresh token.
+    Spent,
+    /// Nothing known, or disconnected: the store may know more.
+    Unknown,
+}
+
+/// What a 401 for a token means.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// It has been replaced since.
+    Replaced(AccessToken),
+    /// It has to be replaced now.
+    Replace,
+    /// It was issued a moment ago for this very reason: another will not help.
+    Again,
+}
+
+impl Slot {
+    pub(super) fn new(key: GrantKey, provider: Arc<Provider>) -> Self {
+        Self {
+            key,
+            provider,
+            fingerprint: OnceLock::new(),
+            current: ArcSwapOption::empty(),
+            recently_used: AtomicBool::new(true),
+            work: Mutex::default(),
+        }
+    }
+
+    pub(super) fn key(&self) -> &GrantKey {
+        &self.key
+    }
+
+    pub(crate) fn provider(&self) -> &Arc<Provider> {
+        &self.provider
+    }
+
+    pub(super) fn fingerprint(&self, make: impl FnOnce() -> Fingerprint) -> Fingerprint {
+        *self.fingerprint.get_or_init(make)
+    }
+
+    pub(super) fn work(&self) -> parking_lot::MutexGuard<'_, Work> {
+        self.work.lock()
+    }
+
+    /// Hands a fresh token to `use_it`: no lock, no allocation, no copy.
+    pub(super) fn with_fresh<T>(
+        &self,
+        now: Timestamp,
+        min_validity: Duration,
+        use_it: impl FnOnce(&AccessToken) -> T,
+    ) -> Option<T> {
+        if !self.recently_used.load(Ordering::Relaxed) {
+            self.recently_used.store(true, Ordering::Relaxed);
+        }
+        let current = self.current.load();
+        match current.as_deref() {
+            Some(Current::Live(entry))
+                if !entry.refused && entry.window.at(now, min_validity) == Freshness::Fresh =>
+            {
+                Some(use_it(&entry.token))
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) fn look(&self, now: Timestamp, min_validity: Duration) -> Look {
+        let current = self.current.load();
+        let Some(Current::Live(entry)) = current.as_deref() else {
+            return Look::Unknown;
+        };
+        let freshness = entry.window.at(now, min_validity);
+        if !entry.refused && freshness != Freshness::Expired {
+            return Look::Usable {
+                token: entry.token.clone(),
+                due: freshness == Freshness::Due && entry.can_refresh,
+            };
+        }
+        let expired = entry.window.at(now, Duration::ZERO) == Freshness::Expired;
+        let usable = (!entry.refused && !expired).then(|| entry.token.clone());
+        match (entry.can_refresh, usable) {
+            (true, usable) => Look::Replace {
+                serial: entry.token.serial(),
+                usable,
+            },
+            // It cannot get better than this.
+            (false, Some(token)) => Look::Usable { token, due: false },
+            (false, None) => Look::Spent,
+        }
+    }
+
+    /// Serves what `record`, a row of the store, holds, if it is newer than what is
+    /// served.
+    pub(super) fn publish(&self, record: &Record) {
+        let mut work = self.work.lock();
+        work.seen = work.seen.max((record.grant.epoch, record.sequence));
+        self.swap_in(&record.grant);
+    }
+
+    /// The same for a record that could not be stored yet.
+    pub(super) fn publish_unsaved(&self, record: &Record) {
+        let _work = self.work.lock();
+        self.swap_in(&record.grant);
+    }
+
+    /// Runs under the lock of `work`: publishers take turns.
+    fn swap_in(&self, grant: &Grant) {
+        let serial = grant.serial();
+        let current = self.current.load_full();
+        let (served, refused) = match current.as_deref() {
+            Some(Current::Live(entry)) => (Some(entry.token.serial()), entry.refused),
+            Some(Current::Ended { epoch }) => (
+                Some(Serial {
+                    epoch: *epoch,
+                    issue: 0,
+                }),
+                false,
+            ),
+            None => (None, false),
+        };
+        if served.is_some_and(|served| serial < served) {
+            return;
+        }
+        let next = match &grant.access_token {
+            _ if grant.is_disconnected() => Current::Ended { epoch: grant.epoch },
+            Some(token) => Current::Live(Entry {
+                window: RefreshWindow::new(
+                    token.started(),
+                    token.expires_at(),
+                    self.provider.policy.margin,
+                    self.jitter(),
+                ),
+                can_refresh: grant.can_refresh(),
+                // The same token, read once more, is no less refused.
+                refused: refused && served == Some(serial),
+                token: token.clone(),
+            }),
+            None => return,
+        };
+        self.current.store(Some(Arc::new(next)));
+    }
+
+    /// Notes a 401 for the token of `serial`, and stops serving that token if it is
+    /// worth replacing.
+    pub(super) fn refuse(&self, serial: Serial, now: Timestamp) -> Refusal {
+        let work = self.work.lock();
+        let current = self.current.load_full();
+        let Some(Current::Live(entry)) = current.as_deref() else {
+            return Refusal::Replace;
+        };
+        if entry.token.serial() > serial && !entry.refused {
+            return Refusal::Replaced(entry.token.clone());
+        }
+        let healed_lately = work.healed.is_some_and(|healed| {
+            healed.serial == serial && now.since(healed.at) < healed.cooldown()
+        });
+        if healed_lately && !entry.refused {
+            return Refusal::Again;
+        }
+        if entry.token.serial() == serial && !entry.refused {
+            let mut entry = entry.clone();
+            entry.refused = true;
+            self.current.store(Some(Arc::new(Current::Live(entry))));
+        }
+        Refusal::Replace
+    }
+
+    /// Whether the token of `serial` was refused.
+    pub(super) fn is_refused(&self, serial: Serial) -> bool {
+        let current = self.current.load();
+        matches!(current.as_deref(),
+            Some(Current::Live(entry)) if entry.refused && entry.token.serial() == serial)
+    }
+
+    /// Notes that what is served now replaced the refused token of `refused`.
+    pub(super) fn healed(&self, refused: Serial, now: Timestamp) {
+        let mut work = self.work.lock();
+        if let Some(Current::Live(entry)) = self.current.load().as_deref() {
+            // One that lived well beyond its cooldown was simply at its end.
+            let in_a_row = work
+                .healed
+                .filter(|last| last.serial == refused && now.since(last.at) < 2 * last.cooldown())
+                .map_or(1, |last| last.in_a_row.saturating_add(1));
+            work.healed = Some(Healed {
+                serial: entry.token.serial(),
+                at: now,
+                in_a_row,
+            });
+        }
+    }
+
+    pub(super) fn seen(&self) -> (u64, u64) {
+        self.work.lock().seen
+    }
+
+    /// The newest epoch that was seen here.
+    pub(super) fn epoch(&self) -> u64 {
+        self.seen().0
+    }
+
+    /// Keeps the slot in the map for as long as the hold lives, unless it is gone.
+    pub(super) fn hold(self: &Arc<Self>) -> Option<Hold> {
+        let mut work = self.work.lock();
+        if work.evicted {
+            return None;
+        }
+        work.holders += 1;
+        Some(Hold(Arc::clone(self)))
+    }
+
+    /// Takes the slot out of service, unless it was used lately or somebody is at work.
+    pub(super) fn try_evict(&self) -> bool {
+        if self.recently_used.swap(false, Ordering::Relaxed) {
+            return false;
+        }
+        let mut work = self.work.lock();
+        if work.holders > 0 || work.flight.is_some() {
+            return false;
+        }
+        work.evicted = true;
+        self.current.store(None);
+        true
+    }
+
+    /// Where in its margin this grant falls due: the same at every start.
+    fn jitter(&self) -> u16 {
+        self.fingerprint
+            .get()
+            .map_or(0, |print| u16::from_be_bytes([print.0[0], print.0[1]]))
+    }
+}
+
+/// A promise to the map that somebody is at work on a slot.
+#[derive(Debug)]
+pub(super) struct Hold(Arc<Slot>);
+
+impl std::ops::Deref for Hold {
+    type Target = Arc<Slot>;
+
+    fn deref(&self) -> &Arc<Slot> {
+        &self.0
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.0.work.lock().holders -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::{ExchangeId, TokenResponse};
+    use crate::provider::{RefreshError, RefreshRequest, Refresher};
+
+    struct Never;
+
+    impl Refresher for Never {
+        async fn refresh(&self, _: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
+            std::future::pending().await
+        }
+    }
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(1_000_000);
+
+    fn slot() -> Arc<Slot> {
+        let provider = Arc::new(Provider::new("p", Never));
+        Arc::new(Slot::new(GrantKey::new("p", "s"), provider))
+    }
+
+    fn record(epoch: u64, issues: u64) -> Record {
+        let response = || {
+            TokenResponse::new(format!("e{epoch}"))
+                .refresh_token("r")
+                .expires_in(Duration::from_secs(60))
+        };
+        let key = GrantKey::new("p", "s");
+        let mut grant = Grant::connected(key, epoch, response(), NOW, None).unwrap();
+        for _ in 1..issues {
+            grant.apply(response(), NOW, None).unwrap();
+        }
+        Record {
+            grant,
+            sequence: issues,
+            exchange: ExchangeId([0; 16]),
+            intent: None,
+        }
+    }
+
+    fn served(slot: &Slot) -> Option<Serial> {
+        slot.with_fresh(NOW, Duration::ZERO, AccessToken::serial)
+    }
+
+    #[test]
+    fn only_something_newer_is_published() {
+        let slot = slot();
+        slot.publish(&record(1, 2));
+        slot.publish(&record(1, 1));
+        assert_eq!(served(&slot), Some(Serial { epoch: 1, issue: 2 }));
+        slot.publish(&record(2, 1));
+        assert_eq!(served(&slot), Some(Serial { epoch: 2, issue: 1 }));
+    }
+
+    #[test]
+    fn a_disconnected_user_does_not_come_back_with_an_old_epoch() {
+        let slot = slot();
+        slot.publish(&record(1, 1));
+        let mut gone = record(2, 1);
+        gone.grant = Grant::disconnected(GrantKey::new("p", "s"), 2, NOW);
+        slot.publish(&gone);
+        assert_eq!(served(&slot), None);
+        slot.publish(&record(1, 9));
+        assert!(matches!(slot.look(NOW, Duration::ZERO), Look::Unknown));
+        slot.publish(&record(3, 1));
+        assert_eq!(served(&slot), Some(Serial { epoch: 3, issue: 1 }));
+    }
+
+    #[test]
+    fn a_refused_token_is_not_served_again_and_its_successor_is_not_refused_for_it() {
+        let slot = slot();
+        slot.publish(&record(1, 1));
+        let first = Serial { epoch: 1, issue: 1 };
+        assert!(matches!(slot.refuse(first, NOW), Refusal::Replace));
+        slot.publish(&record(1, 1));
+        assert_eq!(served(&slot), None);
+        slot.publish(&record(1, 2));
+        slot.healed(first, NOW);
+        assert!(matches!(slot.refuse(first, NOW), Refusal::Replaced(_)));
+        let second = Serial { epoch: 1, issue: 2 };
+        assert!(matches!(slot.refuse(second, NOW), Refusal::Again));
+        assert_eq!(served(&slot), Some(second));
+        let later = NOW + Duration::from_secs(5);
+        assert!(matches!(slot.refuse(second, later), Refusal::Replace));
+        // Refused again and again, it is left alone for longer and longer.
+        slot.publish(&record(1, 3));
+        slot.healed(second, later);
+        let third = Serial { epoch: 1, issue: 3 };
+        let after = |secs| slot.refuse(third, later + Duration::from_secs(secs));
+        assert!(matches!(after(9), Refusal::Again));
+        assert!(matches!(after(10), Refusal::Replace));
+    }
+
+    #[test]
+    fn a_slot_at_work_is_never_evicted() {
+        let slot = slot();
+        slot.publish(&record(1, 1));
+        let hold = slot.hold().unwrap();
+        assert!(!slot.try_evict() && !slot.try_evict());
+        drop(hold);
+        assert!(slot.try_evict());
+        assert!(slot.hold().is_none());
+        assert_eq!(served(&slot), None);
+    }
+}

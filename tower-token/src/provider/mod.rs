@@ -1,0 +1,151 @@
+//! Token services: how a grant is turned into new tokens, and where they may go.
+
+mod client_auth;
+mod oauth2;
+mod policy;
+#[cfg(feature = "oauth2-http")]
+mod reqwest;
+mod transport;
+mod verdict;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+pub use self::oauth2::OAuth2;
+pub(crate) use self::policy::Policy;
+use self::policy::policy_setters;
+pub use self::transport::NotSent;
+pub use self::verdict::{RefreshError, Verdict};
+use crate::error::{Error, ErrorKind};
+use crate::grant::{Grant, TokenResponse};
+use crate::secret::Secret;
+
+/// Turns a refresh token into new tokens, at one token service.
+///
+/// Implement it for a service that is not plain OAuth; [`OAuth2`] is one.
+///
+/// ```
+/// use tower_token::{Provider, RefreshError, RefreshRequest, Refresher, TokenResponse, Verdict};
+///
+/// struct ApiKeyExchange;
+///
+/// impl Refresher for ApiKeyExchange {
+///     async fn refresh(&self, request: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
+///         match call_the_service(request.refresh_token().expose()).await {
+///             Some(token) => Ok(TokenResponse::new(token)),
+///             None => Err(RefreshError::new(Verdict::Ambiguous, "the answer was lost")),
+///         }
+///     }
+/// }
+/// # async fn call_the_service(_: &str) -> Option<String> { None }
+///
+/// let provider = Provider::new("keys", ApiKeyExchange).allow_origin("https://api.example.com");
+/// # let _ = provider;
+/// ```
+pub trait Refresher: Send + Sync + 'static {
+    /// Spends the refresh token of `request` once.
+    ///
+    /// The manager calls this on a task of its own, never twice at once for one
+    /// grant, and stops waiting after the provider's exchange time-out. An error's
+    /// [`Verdict`] decides what becomes of the grant: when in doubt whether the
+    /// service saw the request, say [`Verdict::Ambiguous`].
+    fn refresh(
+        &self,
+        request: RefreshRequest<'_>,
+    ) -> impl Future<Output = Result<TokenResponse, RefreshError>> + Send;
+}
+
+/// What a [`Refresher`] is given.
+#[derive(Debug, Clone, Copy)]
+pub struct RefreshRequest<'a> {
+    pub(crate) grant: &'a Grant,
+    pub(crate) refresh_token: &'a Secret,
+}
+
+impl<'a> RefreshRequest<'a> {
+    /// The grant that is refreshed.
+    pub fn grant(&self) -> &'a Grant {
+        self.grant
+    }
+
+    /// Its refresh token.
+    pub fn refresh_token(&self) -> &'a Secret {
+        self.refresh_token
+    }
+}
+
+pub(crate) type RefreshFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<TokenResponse, RefreshError>> + Send + 'a>>;
+
+/// The one place where refreshers are erased.
+pub(crate) trait DynRefresher: Send + Sync {
+    fn refresh<'a>(&'a self, request: RefreshRequest<'a>) -> RefreshFuture<'a>;
+}
+
+impl<R: Refresher> DynRefresher for R {
+    fn refresh<'a>(&'a self, request: RefreshRequest<'a>) -> RefreshFuture<'a> {
+        Box::pin(Refresher::refresh(self, request))
+    }
+}
+
+/// One token service, as the manager knows it: a name, a [`Refresher`], and policies.
+pub struct Provider {
+    pub(crate) name: Arc<str>,
+    pub(crate) policy: Policy,
+    pub(crate) refresher: Arc<dyn DynRefresher>,
+}
+
+impl Provider {
+    /// A provider that grant keys call `name`.
+    pub fn new(name: impl Into<Arc<str>>, refresher: impl Refresher) -> Self {
+        Self {
+            name: name.into(),
+            policy: Policy::default(),
+            refresher: Arc::new(refresher),
+        }
+    }
+
+    policy_setters!();
+
+    /// What was configured wrongly, if anything.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let name = &*self.name;
+        if name.is_empty() || name.len() > 255 {
+            return Err(config(name, "a provider's name has 1 to 255 bytes"));
+        }
+        self.policy
+            .check()
+            .map_err(|problem| config(name, &problem))
+    }
+}
+
+impl fmt::Debug for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Provider")
+            .field("name", &self.name)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`TokenManagerBuilder::provider`](crate::TokenManagerBuilder::provider) takes.
+pub trait IntoProvider {
+    /// The provider, or what is wrong with its configuration.
+    fn into_provider(self) -> Result<Provider, Error>;
+}
+
+impl IntoProvider for Provider {
+    fn into_provider(self) -> Result<Provider, Error> {
+        self.check()?;
+        Ok(self)
+    }
+}
+
+fn config(provider: &str, problem: &str) -> Error {
+    Error::new(
+        ErrorKind::Config,
+        format!("provider {provider:?}: {problem}"),
+    )
+}

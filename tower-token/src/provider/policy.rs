@@ -1,0 +1,93 @@
+//! What holds for every grant of a provider.
+
+use std::time::Duration;
+
+use crate::origin::Origin;
+
+/// A provider's settings; each has a setter of the same name.
+#[derive(Debug, Clone)]
+pub(crate) struct Policy {
+    pub(crate) origins: Vec<Origin>,
+    pub(crate) margin: Duration,
+    pub(crate) default_lifetime: Option<Duration>,
+    pub(crate) exchange_timeout: Duration,
+    /// The first setting that could not be taken; said when the manager is built.
+    problem: Option<String>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            origins: Vec::new(),
+            margin: Duration::from_secs(300),
+            default_lifetime: None,
+            exchange_timeout: Duration::from_secs(30),
+            problem: None,
+        }
+    }
+}
+
+impl Policy {
+    pub(crate) fn allow_origin(&mut self, origin: &str) {
+        match Origin::parse(origin) {
+            Ok(origin) => self.origins.push(origin),
+            // A URL that was pasted in could carry a secret: name the rule, not the text.
+            Err(why) => self.complain(format!(
+                "allow_origin takes a bare origin such as \"https://api.example.com\": {why}"
+            )),
+        }
+    }
+
+    fn complain(&mut self, problem: String) {
+        self.problem.get_or_insert(problem);
+    }
+
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if let Some(problem) = &self.problem {
+            return Err(problem.clone());
+        }
+        if self.exchange_timeout.is_zero() {
+            return Err(String::from("exchange_timeout is zero"));
+        }
+        Ok(())
+    }
+}
+
+/// The setters that [`Provider`](super::Provider) and each kind of it share.
+macro_rules! policy_setters {
+    () => {
+        /// Allows tokens of this provider to go to `origin`, such as
+        /// `"https://api.example.com"`. None is allowed by default; plain `http` only
+        /// on loopback. A text that is no origin is refused when the manager is built.
+        #[must_use]
+        pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
+            self.policy.allow_origin(origin.as_ref());
+            self
+        }
+
+        /// How long before its expiry an access token is refreshed: 5 minutes by
+        /// default, and never more than a third of the token's life.
+        #[must_use]
+        pub fn margin(mut self, margin: ::std::time::Duration) -> Self {
+            self.policy.margin = margin;
+            self
+        }
+
+        /// How long an access token is good for where neither the answer nor the
+        /// token says so. By default such a token is used until an API refuses it.
+        #[must_use]
+        pub fn default_lifetime(mut self, life: ::std::time::Duration) -> Self {
+            self.policy.default_lifetime = Some(life);
+            self
+        }
+
+        /// How long one exchange with the token service may take: 30 seconds by
+        /// default. After that its outcome counts as unknown.
+        #[must_use]
+        pub fn exchange_timeout(mut self, limit: ::std::time::Duration) -> Self {
+            self.policy.exchange_timeout = limit;
+            self
+        }
+    };
+}
+pub(crate) use policy_setters;

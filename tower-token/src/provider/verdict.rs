@@ -1,0 +1,242 @@
+//! What a failed exchange means for the grant: one pure function.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+use std::time::Duration;
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+
+/// What a failed exchange means for the grant.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The refresh token is no longer good: the user has to connect again.
+    Dead,
+    /// Not processed; it can be tried again, not before `retry_after`.
+    Transient {
+        /// What the service asked for.
+        retry_after: Option<Duration>,
+    },
+    /// Sent, and perhaps processed: the refresh token may be spent.
+    Ambiguous,
+    /// The service refuses this client, not the user. No grant is touched.
+    Misconfigured,
+    /// The service wants something of the user first.
+    UserAction,
+}
+
+/// Why an exchange failed, and what that means.
+#[derive(Debug)]
+pub struct RefreshError {
+    verdict: Verdict,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl RefreshError {
+    /// A failure with this meaning. The message must not quote an answer: it may
+    /// hold a token.
+    pub fn new(verdict: Verdict, message: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            verdict,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// The same failure, with what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What it means for the grant.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+}
+
+impl fmt::Display for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for RefreshError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+/// Reads an OAuth error answer (RFC 6749 section 5.2). The message names the status
+/// and a registered error code, never anything else of the body.
+pub(crate) fn judge(
+    status: StatusCode,
+    headers: &HeaderMap,
+    body: &[u8],
+    now: Timestamp,
+) -> RefreshError {
+    let code = error_code(body);
+    let verdict = match (status.as_u16(), code) {
+        (429, _) => Verdict::Transient {
+            retry_after: retry_after(headers, now),
+        },
+        // A proxy in front answers these too, so the exchange may have happened.
+        (500..=599 | 408, _) => Verdict::Ambiguous,
+        // Followed, a redirect would replay the secrets to another place.
+        (300..=399, _) => Verdict::Misconfigured,
+        (400..=499, Some("invalid_grant")) => Verdict::Dead,
+        (
+            400..=499,
+            Some(
+                "invalid_client"
+                | "unauthorized_client"
+                | "unsupported_grant_type"
+                | "invalid_scope",
+            ),
+        ) => Verdict::Misconfigured,
+        (
+            400..=499,
+            Some("interaction_required" | "login_required" | "consent_required" | "mfa_required"),
+        ) => Verdict::UserAction,
+        (401, _) => Verdict::Misconfigured,
+        // An unknown refusal must not cost the user their grant.
+        (400..=499, _) => Verdict::Transient {
+            retry_after: retry_after(headers, now),
+        },
+        _ => Verdict::Ambiguous,
+    };
+    let message = match code {
+        Some(code) => format!("the token service answered {} {code}", status.as_u16()),
+        None => format!("the token service answered {}", status.as_u16()),
+    };
+    RefreshError::new(verdict, message)
+}
+
+/// The `error` of the body, if it is one that is known: whatever else stands there
+/// came from outside and is not repeated.
+fn error_code(body: &[u8]) -> Option<&'static str> {
+    const KNOWN: [&str; 11] = [
+        "invalid_request",
+        "invalid_client",
+        "invalid_grant",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "temporarily_unavailable",
+        "interaction_required",
+        "login_required",
+        "consent_required",
+        "mfa_required",
+    ];
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let code = body.get("error")?.as_str()?;
+    KNOWN.into_iter().find(|known| *known == code)
+}
+
+/// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3), an hour at most.
+fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match value.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => Timestamp::from(httpdate::parse_http_date(value).ok()?).since(now),
+    };
+    Some(wait.min(Duration::from_secs(3_600)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_answer_has_its_verdict() {
+        let transient = Verdict::Transient { retry_after: None };
+        let table: &[(u16, &str, Verdict)] = &[
+            (400, r#"{"error":"invalid_grant"}"#, Verdict::Dead),
+            (401, r#"{"error":"invalid_grant"}"#, Verdict::Dead),
+            (400, r#"{"error":"invalid_client"}"#, Verdict::Misconfigured),
+            (401, r#"{"error":"invalid_client"}"#, Verdict::Misconfigured),
+            (401, "", Verdict::Misconfigured),
+            (
+                400,
+                r#"{"error":"unauthorized_client"}"#,
+                Verdict::Misconfigured,
+            ),
+            (
+                400,
+                r#"{"error":"unsupported_grant_type"}"#,
+                Verdict::Misconfigured,
+            ),
+            (400, r#"{"error":"invalid_scope"}"#, Verdict::Misconfigured),
+            (
+                400,
+                r#"{"error":"interaction_required"}"#,
+                Verdict::UserAction,
+            ),
+            (403, r#"{"error":"mfa_required"}"#, Verdict::UserAction),
+            (400, "", transient),
+            (400, "not json", transient),
+            (400, r#"{"error":"invalid_request"}"#, transient),
+            (400, r#"{"error":["invalid_grant"]}"#, transient),
+            (403, "", transient),
+            (404, "", transient),
+            (429, "", transient),
+            (429, r#"{"error":"invalid_grant"}"#, transient),
+            (408, "", Verdict::Ambiguous),
+            (500, "", Verdict::Ambiguous),
+            (502, r#"{"error":"invalid_grant"}"#, Verdict::Ambiguous),
+            (
+                503,
+                r#"{"error":"temporarily_unavailable"}"#,
+                Verdict::Ambiguous,
+            ),
+            (307, "", Verdict::Misconfigured),
+            (302, "", Verdict::Misconfigured),
+        ];
+        for (status, body, verdict) in table {
+            let judged = judge(
+                StatusCode::from_u16(*status).unwrap(),
+                &HeaderMap::new(),
+                body.as_bytes(),
+                Timestamp::from_unix_millis(0),
+            );
+            assert_eq!(judged.verdict(), *verdict, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn retry_after_is_read_as_seconds_and_as_a_date() {
+        let wait = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, value.parse().unwrap());
+            // 1994-11-06 08:49:37 UTC
+            retry_after(&headers, Timestamp::from_unix_millis(784_111_777_000))
+        };
+        assert_eq!(wait("7"), Some(Duration::from_secs(7)));
+        assert_eq!(
+            wait("Sun, 06 Nov 1994 08:49:47 GMT"),
+            Some(Duration::from_secs(10))
+        );
+        assert_eq!(wait("Sun, 06 Nov 1994 08:00:00 GMT"), Some(Duration::ZERO));
+        assert_eq!(wait("99999999"), Some(Duration::from_secs(3_600)));
+        assert_eq!(wait("soon"), None);
+    }
+
+    #[test]
+    fn an_answer_is_never_quoted() {
+        let body = br#"{"error":"tok-secret","error_description":"tok-secret"}"#;
+        let error = judge(
+            StatusCode::BAD_REQUEST,
+            &HeaderMap::new(),
+            body,
+            Timestamp::from_unix_millis(0),
+        );
+        assert!(!format!("{error} {error:?}").contains("tok-secret"));
+    }
+}

@@ -1,0 +1,267 @@
+//! What stands inside a sealed record: a schema version and postcard.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use zeroize::Zeroizing;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind};
+use crate::grant::{AccessToken, ExchangeId, Grant, GrantState, Intent, Owner, Record, Serial};
+use crate::key::GrantKey;
+use crate::secret::Secret;
+
+/// postcard has no field tags, so a change of any struct below needs a new number here.
+const SCHEMA: u8 = 1;
+
+/// How many bytes [`write`] will take for `value`.
+pub(super) fn size<T: Serialize>(value: &T) -> Result<usize, Error> {
+    let size = postcard::serialize_with_flavor(value, postcard::ser_flavors::Size::default())
+        .map_err(|_| too_large())?;
+    Ok(size + 1)
+}
+
+/// Encodes straight into the buffer that is about to be sealed.
+pub(super) fn write<T: Serialize>(value: &T, buffer: &mut [u8]) -> Result<(), Error> {
+    let (schema, rest) = buffer.split_first_mut().ok_or_else(too_large)?;
+    *schema = SCHEMA;
+    let written = postcard::to_slice(value, rest)
+        .map_err(|_| too_large())?
+        .len();
+    if written == rest.len() {
+        Ok(())
+    } else {
+        Err(too_large())
+    }
+}
+
+/// Decodes what [`write`] wrote.
+pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+    match text.split_first() {
+        Some((&SCHEMA, rest)) => postcard::from_bytes(rest).map_err(|_| unreadable()),
+        Some(_) => Err(Error::new(
+            ErrorKind::Damaged,
+            "a record was written by a newer version of tower-token",
+        )),
+        None => Err(unreadable()),
+    }
+}
+
+/// A [`Record`] in the form that is written. Texts that are secret are wiped.
+#[derive(Serialize, Deserialize)]
+pub(super) struct WireRecord {
+    provider: String,
+    subject: String,
+    connection: Option<String>,
+    sequence: u64,
+    epoch: u64,
+    state: WireState,
+    exchange: [u8; 16],
+    intent: Option<WireIntent>,
+    access_token: Option<WireToken>,
+    refresh_token: Option<Zeroizing<String>>,
+    refresh_expires_at: Option<u64>,
+    id_token: Option<Zeroizing<String>>,
+    scope: Option<String>,
+    connected_at: u64,
+    refreshed_at: u64,
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireState {
+    Active,
+    NeedsReauth { since: u64 },
+    Disconnected { since: u64 },
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireToken {
+    token: Zeroizing<String>,
+    epoch: u64,
+    issue: u64,
+    started: u64,
+    expires_at: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireIntent {
+    exchange: [u8; 16],
+    owner: [u8; 16],
+    token_hash: [u8; 16],
+    started: u64,
+    deadline: u64,
+}
+
+impl From<&Record> for WireRecord {
+    fn from(record: &Record) -> Self {
+        let grant = &record.grant;
+        let text = |secret: &Secret| Zeroizing::new(secret.expose().to_owned());
+        Self {
+            provider: grant.key.provider().to_owned(),
+            subject: grant.key.subject().to_owned(),
+            connection: grant.key.connection().map(str::to_owned),
+            sequence: record.sequence,
+            epoch: grant.epoch,
+            state: match grant.state {
+                GrantState::Active => WireState::Active,
+                GrantState::NeedsReauth { since } => WireState::NeedsReauth {
+                    since: since.as_unix_millis(),
+                },
+                GrantState::Disconnected { since } => WireState::Disconnected {
+                    since: since.as_unix_millis(),
+                },
+            },
+            exchange: record.exchange.0,
+            intent: record.intent.map(|intent| WireIntent {
+                exchange: intent.exchange.0,
+                owner: intent.owner.0,
+                token_hash: intent.token_hash,
+                started: intent.started.as_unix_millis(),
+                deadline: intent.deadline.as_unix_millis(),
+            }),
+            access_token: grant.access_token.as_ref().map(|token| WireToken {
+                token: Zeroizing::new(token.expose().to_owned()),
+                epoch: token.serial().epoch,
+                issue: token.serial().issue,
+                started: token.started().as_unix_millis(),
+                expires_at: token.expires_at().map(Timestamp::as_unix_millis),
+            }),
+            refresh_token: grant.refresh_token.as_ref().map(text),
+            refresh_expires_at: grant.refresh_expires_at.map(Timestamp::as_unix_millis),
+            id_token: grant.id_token.as_ref().map(text),
+            scope: grant.scope.clone(),
+            connected_at: grant.connected_at.as_unix_millis(),
+            refreshed_at: grant.refreshed_at.as_unix_millis(),
+            metadata: grant.metadata.clone(),
+        }
+    }
+}
+
+impl TryFrom<WireRecord> for Record {
+    type Error = Error;
+
+    fn try_from(wire: WireRecord) -> Result<Self, Error> {
+        let at = Timestamp::from_unix_millis;
+        let secret = |mut text: Zeroizing<String>| Secret::from(std::mem::take(&mut *text));
+        let access_token = wire.access_token.map(|wire| {
+            let serial = Serial {
+                epoch: wire.epoch,
+                issue: wire.issue,
+            };
+            let expires_at = wire.expires_at.map(at);
+            AccessToken::new(&secret(wire.token), serial, at(wire.started), expires_at)
+        });
+        let grant = Grant {
+            key: GrantKey::from_parts(
+                wire.provider.into(),
+                wire.subject.into(),
+                wire.connection.map(Into::into),
+            ),
+            epoch: wire.epoch,
+            state: match wire.state {
+                WireState::Active => GrantState::Active,
+                WireState::NeedsReauth { since } => GrantState::NeedsReauth { since: at(since) },
+                WireState::Disconnected { since } => GrantState::Disconnected { since: at(since) },
+            },
+            access_token: access_token.transpose()?,
+            refresh_token: wire.refresh_token.map(secret),
+            refresh_expires_at: wire.refresh_expires_at.map(at),
+            id_token: wire.id_token.map(secret),
+            scope: wire.scope,
+            connected_at: at(wire.connected_at),
+            refreshed_at: at(wire.refreshed_at),
+            metadata: wire.metadata,
+        };
+        Ok(Self {
+            grant,
+            sequence: wire.sequence,
+            exchange: ExchangeId(wire.exchange),
+            intent: wire.intent.map(|wire| Intent {
+                exchange: ExchangeId(wire.exchange),
+                owner: Owner(wire.owner),
+                token_hash: wire.token_hash,
+                started: at(wire.started),
+                deadline: at(wire.deadline),
+            }),
+        })
+    }
+}
+
+fn too_large() -> Error {
+    Error::new(ErrorKind::Store, "the record cannot be encoded")
+}
+
+fn unreadable() -> Error {
+    Error::new(ErrorKind::Damaged, "a record cannot be decoded")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::grant::TokenResponse;
+
+    fn full() -> Record {
+        let now = Timestamp::from_unix_millis(1_700_000_000_000);
+        let response = TokenResponse::new("access")
+            .refresh_token("refresh")
+            .id_token("id")
+            .scope("a b")
+            .expires_in(Duration::from_secs(60))
+            .refresh_token_expires_in(Duration::from_secs(900))
+            .metadata("brokerName", "X");
+        let key = GrantKey::new("p", "s").with_connection("c");
+        Record {
+            grant: Grant::connected(key, 3, response, now, None).unwrap(),
+            sequence: 9,
+            exchange: ExchangeId([1; 16]),
+            intent: Some(Intent {
+                exchange: ExchangeId([2; 16]),
+                owner: Owner([3; 16]),
+                token_hash: [4; 16],
+                started: now,
+                deadline: now + Duration::from_secs(30),
+            }),
+        }
+    }
+
+    fn encoded(record: &Record) -> Vec<u8> {
+        let wire = WireRecord::from(record);
+        let mut buffer = vec![0; size(&wire).unwrap()];
+        write(&wire, &mut buffer).unwrap();
+        buffer
+    }
+
+    #[test]
+    fn a_record_reads_as_it_was_written() {
+        let record = full();
+        let again = Record::try_from(read::<WireRecord>(&encoded(&record)).unwrap()).unwrap();
+        assert_eq!(format!("{record:?}"), format!("{again:?}"));
+        assert_eq!(again.grant.key, record.grant.key);
+        assert_eq!(again.grant.refresh_token, record.grant.refresh_token);
+        assert_eq!(again.grant.id_token, record.grant.id_token);
+        assert_eq!(again.grant.access_token.unwrap().expose(), "access");
+        assert_eq!(again.grant.metadata, record.grant.metadata);
+    }
+
+    #[test]
+    fn a_newer_schema_is_said_and_not_guessed_at() {
+        let mut bytes = encoded(&full());
+        bytes[0] = SCHEMA + 1;
+        let Err(error) = read::<WireRecord>(&bytes) else {
+            panic!("it was read")
+        };
+        assert!(error.to_string().contains("newer version"));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_taken_without_a_panic(mut bytes: Vec<u8>) {
+            let _ = read::<WireRecord>(&bytes).and_then(Record::try_from);
+            bytes.insert(0, SCHEMA);
+            let _ = read::<WireRecord>(&bytes).and_then(Record::try_from);
+        }
+    }
+}

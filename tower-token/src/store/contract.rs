@@ -1,0 +1,285 @@
+//! What a back end implements: opaque bytes with versions, and leases.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind};
+
+/// Where sealed rows live.
+///
+/// A back end sees keys that are hashes and bytes that are sealed; it needs to know
+/// neither users nor tokens. [`SealedStore`](super::SealedStore) is what the manager
+/// uses, over any of these. With the feature `testkit`, `testkit::contract_suite`
+/// checks an implementation against the promises below.
+pub trait ByteStore: Send + Sync + 'static {
+    /// The row under `key`. Never one whose save could still be undone by a crash.
+    fn load(&self, key: &RowKey) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send;
+
+    /// Writes a row if the one that is there is as `expected`, atomically.
+    ///
+    /// `Saved` means what [`durability`](Self::durability) declares. An error means that
+    /// nothing was written; where that is not certain, the outcome is `Unknown`. A caller
+    /// that is dropped meanwhile may or may not have written. A version is never used
+    /// twice for one key.
+    fn save(
+        &self,
+        key: &RowKey,
+        row: SealedRow,
+        expected: Expected,
+    ) -> impl Future<Output = Result<SaveOutcome, StoreError>> + Send;
+
+    /// Takes, or extends, the lease on `key` for `owner` until `ttl` from now. A lease
+    /// only avoids work: losing it must not lose data.
+    fn lease(
+        &self,
+        key: &RowKey,
+        owner: LeaseOwner,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Lease, StoreError>> + Send;
+
+    /// Gives the lease up, if `owner` holds it.
+    fn release(
+        &self,
+        key: &RowKey,
+        owner: LeaseOwner,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Every row of one group.
+    fn list(
+        &self,
+        group: Group,
+    ) -> impl Future<Output = Result<Vec<(RowKey, Row)>, StoreError>> + Send;
+
+    /// At most `limit` rows, in the order of their keys, from the first key after
+    /// `after`.
+    fn scan(
+        &self,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<(RowKey, Row)>, StoreError>> + Send;
+
+    /// What `Saved` means here.
+    fn durability(&self) -> Durability;
+
+    /// Finishes what was accepted and lets go of files and connections. Everything
+    /// asked of the store afterwards fails with [`StoreErrorKind::Closed`].
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// The rows of one user: a keyed hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Group(pub(crate) [u8; 16]);
+
+impl Group {
+    /// The hash itself.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// The key of a row: a group and a keyed hash, 48 bytes that say nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowKey([u8; RowKey::LEN]);
+
+impl RowKey {
+    /// How long a key is.
+    pub const LEN: usize = 48;
+
+    pub(crate) fn new(group: Group, id: [u8; 32]) -> Self {
+        let mut key = [0; Self::LEN];
+        key[..16].copy_from_slice(&group.0);
+        key[16..].copy_from_slice(&id);
+        Self(key)
+    }
+
+    /// The key's bytes; those of one group share their first 16.
+    pub fn as_bytes(&self) -> &[u8; Self::LEN] {
+        &self.0
+    }
+
+    /// A key as it was stored, if `bytes` has the length of one.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The group it belongs to.
+    pub fn group(&self) -> Group {
+        let mut group = [0; 16];
+        group.copy_from_slice(&self.0[..16]);
+        Group(group)
+    }
+}
+
+/// Bytes to be written. Only this crate can make one, and only by sealing, so that
+/// plaintext cannot be stored by mistake.
+#[derive(Debug, Clone)]
+pub struct SealedRow(Bytes);
+
+impl SealedRow {
+    pub(super) fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The sealed bytes: mostly less than 4 KiB, at most [`MAX_LEN`](Self::MAX_LEN).
+    pub fn bytes(&self) -> &Bytes {
+        &self.0
+    }
+
+    /// No row is longer than this: 1 MiB.
+    pub const MAX_LEN: usize = 1 << 20;
+}
+
+/// A row as it was stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The store's number of this write; see [`ByteStore::save`].
+    pub version: Version,
+    /// What was given as [`SealedRow::bytes`].
+    pub bytes: Bytes,
+}
+
+/// A store's number of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// What a save expects to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// No row.
+    Absent,
+    /// The row of this version.
+    Version(Version),
+}
+
+impl Expected {
+    /// Whether a row of `found` version is what was expected.
+    pub fn matches(self, found: Option<Version>) -> bool {
+        match self {
+            Self::Absent => found.is_none(),
+            Self::Version(version) => found == Some(version),
+        }
+    }
+}
+
+/// How a save ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaveOutcome {
+    /// Written, as this version.
+    Saved(Version),
+    /// Nothing was written: the row was not as expected.
+    Conflict,
+    /// It may or may not have been written. Load the row to know.
+    Unknown,
+}
+
+/// Who takes leases: one manager, 128 random bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseOwner(pub(crate) [u8; 16]);
+
+impl LeaseOwner {
+    /// The bits.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+/// How a lease was answered. Both times are the store's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lease {
+    /// It is the caller's now.
+    Granted {
+        /// The store's time.
+        now: Timestamp,
+    },
+    /// Somebody else has it.
+    Held {
+        /// The store's time.
+        now: Timestamp,
+        /// When it ends, unless it is extended.
+        until: Timestamp,
+    },
+}
+
+/// What an acknowledged save survives.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Durability {
+    /// Nothing: it is gone with the process.
+    Memory,
+    /// A power cut.
+    Disk,
+}
+
+/// Why a store could not do its work.
+#[derive(Debug)]
+pub struct StoreError {
+    kind: StoreErrorKind,
+    message: String,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// What kind of failure a [`StoreError`] is.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// It does not answer now; it may later.
+    Unavailable,
+    /// Another process has it open.
+    InUse,
+    /// What is stored cannot be read.
+    Damaged,
+    /// It was closed.
+    Closed,
+}
+
+impl StoreError {
+    /// A failure; the message says what to do about it.
+    pub fn new(kind: StoreErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            source: None,
+        }
+    }
+
+    /// The same failure, with what caused it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// What kind of failure it is.
+    pub fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl StdError for StoreError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        let (kind, message) = match error.kind {
+            StoreErrorKind::Unavailable => (ErrorKind::Store, "the token store is unavailable"),
+            StoreErrorKind::InUse => (ErrorKind::StoreInUse, "the token store is in use"),
+            StoreErrorKind::Damaged => (ErrorKind::Damaged, "the token store is damaged"),
+            StoreErrorKind::Closed => (ErrorKind::ShutDown, "the token store was closed"),
+        };
+        Self::with_source(kind, message, error)
+    }
+}

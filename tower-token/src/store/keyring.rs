@@ -1,0 +1,214 @@
+//! The outer keys: what has to come from outside the store.
+
+use std::fmt;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use zeroize::Zeroizing;
+
+use super::seal::Key;
+use crate::error::{Error, ErrorKind};
+use crate::secret::Secret;
+
+/// The outer keys that open a store.
+///
+/// An outer key wraps the store's own keys and nothing else. The first of a ring
+/// wraps, the others still unwrap what they wrapped before. Without the key that a
+/// store was made with, nothing starts, and nothing in the store can be read again:
+/// keep a copy of it apart from the store.
+///
+/// As text a key is 32 bytes in base64; several are separated by commas or white
+/// space. `openssl rand -base64 32` makes one, and so does [`generate`](Self::generate).
+///
+/// ```
+/// use tower_token::KeyRing;
+///
+/// let ring = KeyRing::generate()?;
+/// let kept = ring.encode();
+/// assert_eq!(format!("{ring:?}"), "KeyRing { keys: 1 }");
+/// # let _ = kept;
+/// # Ok::<(), tower_token::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct KeyRing {
+    pub(super) keys: Vec<Key>,
+}
+
+impl KeyRing {
+    /// A ring of one new random key. Keep it, or the store cannot be opened again.
+    pub fn generate() -> Result<Self, Error> {
+        Ok(Self {
+            keys: vec![Key::random()?],
+        })
+    }
+
+    /// A ring of one key.
+    pub fn from_bytes(key: [u8; 32]) -> Result<Self, Error> {
+        Self::new(vec![Key::new(key)])
+    }
+
+    /// The keys in an environment variable.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), tower_token::Error> {
+    /// let ring = tower_token::KeyRing::from_env("TOWER_TOKEN_KEYS")?;
+    /// # let _ = ring;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_env(variable: &str) -> Result<Self, Error> {
+        let text = std::env::var(variable).map(Zeroizing::new).map_err(|_| {
+            key_error(format!(
+                "the environment variable {variable} holds no key: set it to 32 random bytes in \
+                 base64 (openssl rand -base64 32) and keep a copy"
+            ))
+        })?;
+        Self::decode(&text, variable)
+    }
+
+    /// The keys in a file. On Unix a file that others than its owner can read is
+    /// refused; on Windows its access list is yours to set.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
+        let path = path.as_ref();
+        let name = path.display().to_string();
+        let failed = |error: std::io::Error| {
+            Error::with_source(
+                ErrorKind::Key,
+                format!("the key file {name} cannot be read"),
+                error,
+            )
+        };
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            let mode = std::fs::metadata(path)
+                .map_err(failed)?
+                .permissions()
+                .mode();
+            if mode & 0o077 != 0 {
+                return Err(key_error(format!(
+                    "the key file {name} can be read by others than its owner: chmod 600 it"
+                )));
+            }
+        }
+        let text = std::fs::read_to_string(path)
+            .map(Zeroizing::new)
+            .map_err(failed)?;
+        Self::decode(&text, &name)
+    }
+
+    /// The ring as text, for a secret manager or a file of your own.
+    pub fn encode(&self) -> Secret {
+        let mut text = String::with_capacity(self.keys.len() * 45);
+        for key in &self.keys {
+            if !text.is_empty() {
+                text.push(',');
+            }
+            STANDARD.encode_string(key.as_bytes(), &mut text);
+        }
+        Secret::from(text)
+    }
+
+    fn decode(text: &str, origin: &str) -> Result<Self, Error> {
+        let words = text
+            .split([',', '\n', '\r', ' ', '\t'])
+            .filter(|word| !word.is_empty());
+        let mut keys = Vec::new();
+        for (position, word) in words.enumerate() {
+            keys.push(decode_key(word).ok_or_else(|| {
+                key_error(format!(
+                    "key {} of {origin} is not 32 bytes in base64",
+                    position + 1
+                ))
+            })?);
+        }
+        if keys.is_empty() {
+            return Err(key_error(format!("{origin} holds no key")));
+        }
+        Self::new(keys)
+    }
+
+    fn new(keys: Vec<Key>) -> Result<Self, Error> {
+        if keys.iter().any(Key::is_weak) {
+            return Err(key_error(String::from(
+                "a key of equal bytes is no key: use 32 random bytes (openssl rand -base64 32)",
+            )));
+        }
+        for (position, key) in keys.iter().enumerate() {
+            if keys[..position].iter().any(|other| other.id() == key.id()) {
+                return Err(key_error(format!("key {} stands twice", position + 1)));
+            }
+        }
+        Ok(Self { keys })
+    }
+}
+
+fn decode_key(word: &str) -> Option<Key> {
+    let standard = STANDARD
+        .decode(word)
+        .or_else(|_| STANDARD_NO_PAD.decode(word));
+    let bytes = standard.or_else(|_| URL_SAFE_NO_PAD.decode(word.trim_end_matches('=')));
+    let bytes = Zeroizing::new(bytes.ok()?);
+    bytes.as_slice().try_into().ok().map(Key::new)
+}
+
+fn key_error(message: String) -> Error {
+    Error::new(ErrorKind::Key, message)
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyRing")
+            .field("keys", &self.keys.len())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> String {
+        let error = KeyRing::decode(text, "KEYS").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Key);
+        error.to_string()
+    }
+
+    #[test]
+    fn a_ring_reads_what_it_wrote() {
+        let ring = KeyRing::generate().unwrap();
+        let text = ring.encode();
+        let again = KeyRing::decode(&format!(" {}\n", text.expose()), "KEYS").unwrap();
+        assert_eq!(ring.keys[0].id(), again.keys[0].id());
+    }
+
+    #[test]
+    fn a_bad_key_is_named_and_not_shown() {
+        let (one, two) = (KeyRing::generate().unwrap(), KeyRing::generate().unwrap());
+        let (one, two) = (one.encode(), two.encode());
+        let (one, two) = (one.expose(), two.expose());
+        assert!(KeyRing::decode(&format!("{one},{two}"), "KEYS").is_ok());
+        assert!(problem("").contains("KEYS holds no key"));
+        assert!(problem(&format!("{one},short")).contains("key 2 of KEYS"));
+        assert!(!problem(&format!("{one},{}", &two[4..])).contains(&two[4..]));
+        assert!(problem(&format!("{one},{one}")).contains("stands twice"));
+        assert!(problem(&STANDARD.encode([0; 32])).contains("equal bytes"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_key_file_that_others_can_read_is_refused() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, KeyRing::generate().unwrap().encode().expose()).unwrap();
+        let mode = |mode| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(0o640);
+        let error = KeyRing::from_file(&file).unwrap_err();
+        assert!(error.to_string().contains("chmod 600"), "{error}");
+        mode(0o600);
+        assert!(KeyRing::from_file(&file).is_ok());
+    }
+}

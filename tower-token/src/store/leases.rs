@@ -1,0 +1,44 @@
+//! Leases of a store that lives within one process.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::contract::{Lease, LeaseOwner, RowKey};
+use crate::clock::Timestamp;
+
+/// Who holds which row, until when. Holds nothing for rows at rest.
+#[derive(Debug, Default)]
+pub(super) struct Leases(Mutex<HashMap<RowKey, (LeaseOwner, Timestamp)>>);
+
+impl Leases {
+    pub(super) fn take(
+        &self,
+        key: &RowKey,
+        owner: LeaseOwner,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Lease {
+        let mut held = self.0.lock();
+        match held.get(key) {
+            Some((holder, until)) if *holder != owner && *until > now => {
+                Lease::Held { now, until: *until }
+            }
+            _ => {
+                held.insert(*key, (owner, now + ttl));
+                Lease::Granted { now }
+            }
+        }
+    }
+
+    pub(super) fn release(&self, key: &RowKey, owner: LeaseOwner) {
+        let mut held = self.0.lock();
+        if held.get(key).is_some_and(|(holder, _)| *holder == owner) {
+            held.remove(key);
+        }
+        if held.is_empty() {
+            held.shrink_to_fit();
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! A store in memory, for tests and for tokens that may be lost with the process.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::contract::{
+    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
+    StoreError, StoreErrorKind, Version,
+};
+use super::leases::Leases;
+use crate::clock::{Clock, SystemClock};
+
+/// Keeps rows in memory. Clones share them, so several managers can stand on one, and
+/// each is closed on its own.
+///
+/// ```
+/// use tower_token::{ByteStore, Durability, MemoryStore};
+///
+/// assert_eq!(MemoryStore::new().durability(), Durability::Memory);
+/// ```
+#[derive(Debug)]
+pub struct MemoryStore {
+    shared: Arc<Shared>,
+    closed: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Shared {
+    rows: Mutex<Rows>,
+    leases: Leases,
+    clock: Box<dyn Clock>,
+}
+
+#[derive(Debug, Default)]
+struct Rows {
+    by_key: BTreeMap<RowKey, Row>,
+    last_version: u64,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new() -> Self {
+        Self::with_clock(SystemClock::new())
+    }
+
+    /// An empty store whose leases go by `clock`.
+    pub fn with_clock(clock: impl Clock) -> Self {
+        Self::over(Arc::new(Shared {
+            rows: Mutex::default(),
+            leases: Leases::default(),
+            clock: Box::new(clock),
+        }))
+    }
+
+    fn over(shared: Arc<Shared>) -> Self {
+        Self {
+            shared,
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Rows) -> T) -> Result<T, StoreError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(StoreError::new(
+                StoreErrorKind::Closed,
+                "the store was closed",
+            ));
+        }
+        Ok(f(&mut self.shared.rows.lock()))
+    }
+}
+
+impl Clone for MemoryStore {
+    /// The same rows, not closed.
+    fn clone(&self) -> Self {
+        Self::over(Arc::clone(&self.shared))
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ByteStore for MemoryStore {
+    async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.with(|rows| rows.by_key.get(key).cloned())
+    }
+
+    async fn save(
+        &self,
+        key: &RowKey,
+        row: SealedRow,
+        expected: Expected,
+    ) -> Result<SaveOutcome, StoreError> {
+        self.with(|rows| {
+            if !expected.matches(rows.by_key.get(key).map(|row| row.version)) {
+                return SaveOutcome::Conflict;
+            }
+            rows.last_version += 1;
+            let version = Version(rows.last_version);
+            let bytes = row.bytes().clone();
+            rows.by_key.insert(*key, Row { version, bytes });
+            SaveOutcome::Saved(version)
+        })
+    }
+
+    async fn lease(
+        &self,
+        key: &RowKey,
+        owner: LeaseOwner,
+        ttl: Duration,
+    ) -> Result<Lease, StoreError> {
+        self.with(|_| {
+            self.shared
+                .leases
+                .take(key, owner, ttl, self.shared.clock.now())
+        })
+    }
+
+    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
+        self.with(|_| self.shared.leases.release(key, owner))
+    }
+
+    async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.with(|rows| {
+            rows.by_key
+                .iter()
+                .filter(|(key, _)| key.group() == group)
+                .map(|(key, row)| (*key, row.clone()))
+                .collect()
+        })
+    }
+
+    async fn scan(
+        &self,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.with(|rows| {
+            rows.by_key
+                .range((from, Bound::Unbounded))
+                .take(limit)
+                .map(|(key, row)| (*key, row.clone()))
+                .collect()
+        })
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Memory
+    }
+
+    async fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract_suite;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn memory_keeps_the_contract() {
+        contract_suite(MemoryStore::new()).await.unwrap();
+    }
+}

@@ -1,0 +1,96 @@
+//! How a row lies in sled: in values of at most 4 KiB.
+//!
+//! sled moves values of about 8 KB to files that it never syncs, so a longer row is cut
+//! into chunks that are written in one batch with their head. Chunk keys carry the
+//! row's version: a reader never joins chunks of two versions.
+//!
+//! ```text
+//! head   row key                            -> version 8 | chunk count 2 | bytes, if no chunks
+//! chunk  row key | version 8 | index 2      -> bytes
+//! ```
+
+use super::super::contract::{RowKey, SealedRow, Version};
+
+pub(super) const MAX_VALUE: usize = 4_096;
+const HEAD: usize = 10;
+/// What a single-value row can carry.
+const INLINE: usize = MAX_VALUE - HEAD;
+
+// The count of chunks is two bytes long.
+const _: () = assert!(SealedRow::MAX_LEN / MAX_VALUE < u16::MAX as usize);
+
+/// The head of a row, as it was read.
+pub(super) struct Head<'a> {
+    pub(super) version: Version,
+    pub(super) chunks: u16,
+    pub(super) inline: &'a [u8],
+}
+
+impl<'a> Head<'a> {
+    pub(super) fn parse(value: &'a [u8]) -> Option<Self> {
+        let (version, rest) = value.split_first_chunk::<8>()?;
+        let (chunks, inline) = rest.split_first_chunk::<2>()?;
+        Some(Self {
+            version: Version(u64::from_be_bytes(*version)),
+            chunks: u16::from_be_bytes(*chunks),
+            inline,
+        })
+    }
+}
+
+/// The head's value, and the chunks behind it if the row is long.
+pub(super) fn cut(version: Version, bytes: &[u8]) -> (Vec<u8>, Vec<&[u8]>) {
+    let chunks: Vec<&[u8]> = if bytes.len() <= INLINE {
+        Vec::new()
+    } else {
+        bytes.chunks(MAX_VALUE).collect()
+    };
+    let inline = if chunks.is_empty() { bytes } else { &[] };
+    let mut head = Vec::with_capacity(HEAD + inline.len());
+    head.extend_from_slice(&version.0.to_be_bytes());
+    // Cannot be exceeded: see the assertion above.
+    head.extend_from_slice(
+        &u16::try_from(chunks.len())
+            .unwrap_or(u16::MAX)
+            .to_be_bytes(),
+    );
+    head.extend_from_slice(inline);
+    (head, chunks)
+}
+
+pub(super) fn chunk_key(key: &RowKey, version: Version, index: u16) -> Vec<u8> {
+    let mut chunk = Vec::with_capacity(RowKey::LEN + HEAD);
+    chunk.extend_from_slice(key.as_bytes());
+    chunk.extend_from_slice(&version.0.to_be_bytes());
+    chunk.extend_from_slice(&index.to_be_bytes());
+    chunk
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_value_is_longer_than_4_kib_and_nothing_is_lost() {
+        for len in [
+            0,
+            1,
+            INLINE,
+            INLINE + 1,
+            MAX_VALUE,
+            MAX_VALUE + 1,
+            40_000,
+            SealedRow::MAX_LEN,
+        ] {
+            let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
+            let (head, chunks) = cut(Version(7), &bytes);
+            assert!(head.len() <= MAX_VALUE && chunks.iter().all(|c| c.len() <= MAX_VALUE));
+            let parsed = Head::parse(&head).unwrap();
+            assert_eq!(
+                (parsed.version, usize::from(parsed.chunks)),
+                (Version(7), chunks.len())
+            );
+            assert_eq!([parsed.inline, &chunks.concat()].concat(), bytes);
+        }
+    }
+}

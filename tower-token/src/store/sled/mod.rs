@@ -1,0 +1,285 @@
+//! The embedded store: sled with a durability protocol around it.
+
+mod engine;
+mod layout;
+mod writer;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+
+use self::engine::Engine;
+use self::writer::Writer;
+use super::contract::{
+    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
+    StoreError, StoreErrorKind,
+};
+use super::leases::Leases;
+use crate::clock::{Clock, SystemClock};
+
+/// Keeps rows in a folder, for one process.
+///
+/// A save is acknowledged when it is on the disk. sled's own flush is not enough for
+/// that on Linux, so one thread applies what is queued, flushes, syncs the file itself,
+/// and acknowledges all of it at once. Reads are inline and never wait for that, unless
+/// they ask for a row whose save is under way.
+///
+/// One process at a time: a second one gets [`StoreErrorKind::InUse`]. Damage is noticed
+/// by unwinding, so do not build with `panic = "abort"`.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path().join("tokens.sled");
+/// use tower_token::{KeyRing, SealedStore, SledStore};
+///
+/// let store = SealedStore::open(SledStore::open(folder).await?, KeyRing::generate()?).await?;
+/// # let _ = store;
+/// # Ok(()) }
+/// ```
+pub struct SledStore {
+    /// `None` once closed.
+    engine: RwLock<Option<Arc<Engine>>>,
+    writer: Writer,
+    pending: Arc<Pending>,
+    leases: Leases,
+    clock: SystemClock,
+}
+
+/// The rows whose save was accepted and not yet acknowledged.
+#[derive(Debug, Default)]
+struct Pending(Mutex<HashMap<RowKey, usize>>);
+
+impl Pending {
+    fn add(&self, key: &RowKey) {
+        *self.0.lock().entry(*key).or_insert(0) += 1;
+    }
+
+    fn remove(&self, key: &RowKey) {
+        let mut pending = self.0.lock();
+        if let Some(count) = pending.get_mut(key) {
+            *count -= 1;
+            if *count == 0 {
+                pending.remove(key);
+            }
+        }
+    }
+
+    fn touches(&self, keys: impl FnOnce(&dyn Fn(&RowKey) -> bool) -> bool) -> bool {
+        let pending = self.0.lock();
+        !pending.is_empty() && keys(&|key| pending.contains_key(key))
+    }
+}
+
+impl SledStore {
+    /// Opens the store in `folder`, which is made if it is not there.
+    pub async fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let folder = folder.as_ref().to_owned();
+        let opened = tokio::task::spawn_blocking(move || Engine::open(&folder)).await;
+        let engine = opened.map_err(|error| {
+            StoreError::new(StoreErrorKind::Unavailable, "the store was not opened")
+                .with_source(error)
+        })??;
+        let engine = Arc::new(engine);
+        let pending = Arc::new(Pending::default());
+        let writer = Writer::start(Arc::clone(&engine), Arc::clone(&pending))?;
+        Ok(Self {
+            engine: RwLock::new(Some(engine)),
+            writer,
+            pending,
+            leases: Leases::default(),
+            clock: SystemClock::new(),
+        })
+    }
+
+    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
+        self.engine.read().clone().ok_or_else(closed)
+    }
+
+    /// Reads, and reads again after the writer has caught up for as long as what was
+    /// read was still on its way to the disk.
+    async fn settled<T>(
+        &self,
+        read: impl Fn(&Engine) -> Result<T, StoreError>,
+        keys: impl Fn(&T, &dyn Fn(&RowKey) -> bool) -> bool,
+    ) -> Result<T, StoreError> {
+        loop {
+            let found = {
+                let engine = self.engine()?;
+                self.writer.check()?;
+                read(&engine)?
+            };
+            // After the read: a save is pending from before it is applied until after
+            // it is synced, so what was read is either pending now or on the disk.
+            if !self.pending.touches(|pending| keys(&found, pending)) {
+                return Ok(found);
+            }
+            self.writer.barrier().await?;
+        }
+    }
+}
+
+impl ByteStore for SledStore {
+    async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.settled(|engine| engine.load(key), |_, pending| pending(key))
+            .await
+    }
+
+    async fn save(
+        &self,
+        key: &RowKey,
+        row: SealedRow,
+        expected: Expected,
+    ) -> Result<SaveOutcome, StoreError> {
+        self.writer.save(*key, row, expected).await
+    }
+
+    async fn lease(
+        &self,
+        key: &RowKey,
+        owner: LeaseOwner,
+        ttl: Duration,
+    ) -> Result<Lease, StoreError> {
+        self.engine()?;
+        Ok(self.leases.take(key, owner, ttl, self.clock.now()))
+    }
+
+    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
+        self.leases.release(key, owner);
+        Ok(())
+    }
+
+    async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.settled(
+            |engine| engine.list(group),
+            |rows, pending| any_pending(rows, pending),
+        )
+        .await
+    }
+
+    async fn scan(
+        &self,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.settled(
+            |engine| engine.scan(after, limit),
+            |rows, pending| any_pending(rows, pending),
+        )
+        .await
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Disk
+    }
+
+    async fn close(&self) {
+        let engine = self.engine.write().take();
+        if engine.is_some() {
+            self.writer.close().await;
+        }
+    }
+}
+
+fn any_pending(rows: &[(RowKey, Row)], pending: &dyn Fn(&RowKey) -> bool) -> bool {
+    rows.iter().any(|(key, _)| pending(key))
+}
+
+fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Closed, "the store was closed")
+}
+
+impl fmt::Debug for SledStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SledStore").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::contract_suite;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sled_keeps_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        contract_suite(SledStore::open(folder.path()).await.unwrap())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_acknowledged_is_there_after_a_reopen_and_versions_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let key = RowKey::from_bytes(&[7; RowKey::LEN]).unwrap();
+        let mut last = None;
+        for round in 0..5u8 {
+            let store = SledStore::open(folder.path()).await.unwrap();
+            let found = store.load(&key).await.unwrap();
+            assert_eq!(found.as_ref().map(|row| row.version), last);
+            let expected = last.map_or(Expected::Absent, Expected::Version);
+            let row = SealedRow::new(vec![round; 5_000 * usize::from(round)]);
+            let SaveOutcome::Saved(version) = store.save(&key, row, expected).await.unwrap() else {
+                panic!("not saved");
+            };
+            assert!(Some(version) > last);
+            last = Some(version);
+            // Now and then without a close: as after a crash, but for the lock.
+            if round % 2 == 0 {
+                store.close().await;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_second_open_is_a_typed_error_that_names_the_way_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let _first = SledStore::open(folder.path()).await.unwrap();
+        let error = SledStore::open(folder.path()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::InUse);
+        assert!(error.to_string().contains("shared store"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_unfinished_snapshot_does_not_stop_the_next_open() {
+        let folder = tempfile::tempdir().unwrap();
+        SledStore::open(folder.path()).await.unwrap().close().await;
+        let left = folder.path().join("snap.0000000000000AAA.generating");
+        std::fs::write(&left, b"cut off").unwrap();
+        SledStore::open(folder.path()).await.unwrap();
+        assert!(!left.exists());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_is_no_token_store_is_refused_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        {
+            let other = sled::open(folder.path()).unwrap();
+            other.insert(b"somebody's", b"data").unwrap();
+            other.flush().unwrap();
+        }
+        let error = SledStore::open(folder.path()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Damaged);
+    }
+
+    #[tokio::test]
+    async fn a_row_is_not_read_before_its_save_is_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SledStore::open(folder.path()).await.unwrap());
+        let key = RowKey::from_bytes(&[7; RowKey::LEN]).unwrap();
+        // Pending from before it is applied: a read waits for the writer to come by.
+        store.pending.add(&key);
+        let reader = Arc::clone(&store);
+        let read = tokio::spawn(async move { reader.load(&key).await });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!read.is_finished());
+        store.pending.remove(&key);
+        assert!(read.await.unwrap().unwrap().is_none());
+    }
+}
