@@ -1,0 +1,253 @@
+//! What the service reads out of a request: its form, its client, its bearer token.
+
+use std::collections::HashMap;
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use http::{
+    HeaderMap,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+
+use super::ledger::Refused;
+
+/// An error answer of the token endpoint (RFC 6749, section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    InvalidRequest(&'static str),
+    InvalidClient,
+    InvalidGrant(&'static str),
+    InvalidScope,
+    UnsupportedGrantType,
+}
+
+impl Problem {
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::InvalidRequest(_) => "invalid_request",
+            Self::InvalidClient => "invalid_client",
+            Self::InvalidGrant(_) => "invalid_grant",
+            Self::InvalidScope => "invalid_scope",
+            Self::UnsupportedGrantType => "unsupported_grant_type",
+        }
+    }
+
+    pub(super) fn description(self) -> &'static str {
+        match self {
+            Self::InvalidRequest(why) | Self::InvalidGrant(why) => why,
+            Self::InvalidClient => "wrong or missing client credentials",
+            Self::InvalidScope => "the scope exceeds what was granted",
+            Self::UnsupportedGrantType => "only refresh_token is supported",
+        }
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        Self::InvalidGrant(match refused {
+            Refused::Unknown => "the refresh token is unknown or revoked",
+            Refused::Expired => "the refresh token has expired",
+            Refused::Reused => "the refresh token was used before: its grant is revoked",
+        })
+    }
+}
+
+/// The parameters of a form. Without `Debug`, since they include secrets.
+pub(super) struct Form(HashMap<String, String>);
+
+impl Form {
+    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
+        let media_type = headers
+            .get(CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split(';').next())
+            .unwrap_or_default();
+        if !media_type
+            .trim()
+            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
+        {
+            return Err(Problem::InvalidRequest("the body is not a form"));
+        }
+
+        let mut form = HashMap::new();
+        for (name, value) in form_urlencoded::parse(body) {
+            // Without a value is as good as omitted (RFC 6749, section 3.2).
+            if value.is_empty() {
+                continue;
+            }
+            if form.insert(name.into_owned(), value.into_owned()).is_some() {
+                return Err(Problem::InvalidRequest("a parameter is repeated"));
+            }
+        }
+        Ok(Self(form))
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    pub(super) fn require(&self, name: &str) -> Result<&str, Problem> {
+        self.get(name)
+            .ok_or(Problem::InvalidRequest("a required parameter is missing"))
+    }
+}
+
+/// The one client that is registered. Without `Debug`, since it holds a secret.
+pub(super) struct Client {
+    pub(super) id: String,
+    pub(super) secret: String,
+}
+
+impl Client {
+    /// Authenticates the client by either of the ways of RFC 6749, section 2.3.1.
+    pub(super) fn check(&self, headers: &HeaderMap, form: &Form) -> Result<(), Problem> {
+        let in_header = headers.contains_key(AUTHORIZATION);
+        let in_body = form.get("client_secret").is_some();
+        if in_header && in_body {
+            return Err(Problem::InvalidRequest(
+                "the client authenticates in two ways",
+            ));
+        }
+
+        let named = form.get("client_id");
+        let known = if in_header {
+            // The header may be joined by a `client_id` in the body, but not by another one.
+            basic(headers).is_some_and(|(id, secret)| id == self.id && secret == self.secret)
+                && named.is_none_or(|id| id == self.id)
+        } else {
+            named == Some(&self.id) && form.get("client_secret") == Some(&self.secret)
+        };
+        known.then_some(()).ok_or(Problem::InvalidClient)
+    }
+}
+
+/// The bearer token of a request, if it has one.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    credentials(headers, "Bearer")
+}
+
+/// Id and secret out of HTTP Basic.
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let decoded = BASE64_STANDARD
+        .decode(credentials(headers, "Basic")?)
+        .ok()?;
+    let (id, secret) = str::from_utf8(&decoded).ok()?.split_once(':')?;
+    Some((form_decode(id)?, form_decode(secret)?))
+}
+
+/// Decodes one form-encoded value.
+fn form_decode(encoded: &str) -> Option<String> {
+    // Either would start a value or the next pair, and an encoded value contains neither.
+    if encoded.contains(['=', '&']) {
+        return None;
+    }
+    form_urlencoded::parse(encoded.as_bytes())
+        .next()
+        .map(|(name, _)| name.into_owned())
+}
+
+/// The `Authorization` header after its scheme, if it is of that scheme and the only one.
+fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let (Some(value), None) = (values.next(), values.next()) else {
+        return None;
+    };
+    let (found, rest) = value.to_str().ok()?.split_once(' ')?;
+    found
+        .eq_ignore_ascii_case(scheme)
+        .then(|| rest.trim_start_matches(' '))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(authorization: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            CONTENT_TYPE,
+            "application/x-www-form-urlencoded; charset=utf-8"
+                .parse()
+                .unwrap(),
+        );
+        if !authorization.is_empty() {
+            headers.insert(AUTHORIZATION, authorization.parse().unwrap());
+        }
+        headers
+    }
+
+    fn basic_header(credentials: &str) -> String {
+        format!("basic {}", BASE64_STANDARD.encode(credentials))
+    }
+
+    fn check(authorization: &str, body: &str) -> Result<(), Problem> {
+        let client = Client {
+            id: "an app".to_owned(),
+            secret: "a+b/c:d%=&".to_owned(),
+        };
+        let headers = headers(authorization);
+        client.check(&headers, &Form::parse(&headers, body.as_bytes())?)
+    }
+
+    #[test]
+    fn basic_credentials_are_form_encoded() {
+        let encoded = basic_header("an+app:a%2Bb%2Fc%3Ad%25%3D%26");
+        assert_eq!(check(&encoded, ""), Ok(()));
+        assert_eq!(check(&encoded, "client_id=an+app"), Ok(()));
+        assert_eq!(
+            check(&encoded, "client_id=another"),
+            Err(Problem::InvalidClient)
+        );
+
+        let plain = basic_header("an app:a+b/c:d%=&");
+        assert_eq!(check(&plain, ""), Err(Problem::InvalidClient));
+    }
+
+    #[test]
+    fn the_body_may_hold_the_credentials_instead() {
+        let body = "client_id=an+app&client_secret=a%2Bb%2Fc%3Ad%25%3D%26";
+        assert_eq!(check("", body), Ok(()));
+        assert!(matches!(
+            check(&basic_header("an+app:x"), body),
+            Err(Problem::InvalidRequest(_))
+        ));
+    }
+
+    #[test]
+    fn anything_else_is_no_client() {
+        for authorization in [
+            "",
+            "Basic",
+            "Basic !",
+            "Bearer YTpi",
+            &basic_header("an+app"),
+        ] {
+            assert_eq!(check(authorization, ""), Err(Problem::InvalidClient));
+        }
+        for body in [
+            "client_id=an+app",
+            "client_secret=x",
+            "client_id=&client_secret=",
+        ] {
+            assert_eq!(check("", body), Err(Problem::InvalidClient));
+        }
+    }
+
+    #[test]
+    fn a_form_says_so_and_repeats_nothing() {
+        assert!(Form::parse(&HeaderMap::new(), b"a=1").is_err());
+        assert!(Form::parse(&headers(""), b"a=1&a=2").is_err());
+
+        let form = Form::parse(&headers(""), b"a=1%202&b=").unwrap();
+        assert_eq!(form.get("a"), Some("1 2"));
+        assert_eq!(form.get("b"), None);
+    }
+
+    #[test]
+    fn a_bearer_token_comes_alone() {
+        assert_eq!(bearer(&headers("bearer  abc")), Some("abc"));
+        assert_eq!(bearer(&headers("Basic abc")), None);
+        let mut two = headers("Bearer abc");
+        two.append(AUTHORIZATION, "Bearer def".parse().unwrap());
+        assert_eq!(bearer(&two), None);
+    }
+}
