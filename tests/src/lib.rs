@@ -33,3 +33,8 @@ where
     let body = response.into_body().collect().await.map_err(Into::into)?;
     Ok(serde_json::from_slice(&body.to_bytes()).unwrap_or(serde_json::Value::Null))
 }
+
+/// The programs of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -1,4 +1,82 @@
-#![doc = include_str!("lib.md")]
+//! A Tower layer for outbound HTTP clients that keeps each user's OAuth token valid:
+//! encrypted at rest, refreshed once, never lost.
+//!
+//! Your service calls APIs for its users. A user connects once; from then on every request
+//! that names the user carries a valid token, across expiry, a 401, and a restart.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http_body_util::Full;
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use tower::{ServiceBuilder, ServiceExt};
+//! use tower_token::*;
+//!
+//! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+//! # #[cfg(all(feature = "sled", feature = "oauth2-http"))] {
+//! let store = SledStore::open("tokens.sled").await?;
+//! let manager = TokenManager::builder()
+//!     .store(SealedStore::open(store, KeyRing::from_env("TOWER_TOKEN_KEYS")?).await?)
+//!     .provider(
+//!         OAuth2::new("google", "https://oauth2.googleapis.com/token")
+//!             .client_secret_post("client-id", "client-secret")
+//!             .allow_origin("https://www.googleapis.com"),
+//!     )
+//!     .build()
+//!     .await?;
+//! # let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+//! let client = ServiceBuilder::new().layer(TokenLayer::new(&manager)).service(http);
+//!
+//! // Once, after the user's consent, with what your OAuth client got for it:
+//! let user = GrantKey::new("google", "user-17");
+//! manager.connect(&user, TokenResponse::new("access").refresh_token("refresh")).await?;
+//!
+//! // Every time after:
+//! let request = http::Request::get("https://www.googleapis.com/calendar/v3/users/me/calendarList")
+//!     .extension(TokenRequest::new(user))
+//!     .body(Full::default())?;
+//! let response = client.oneshot(request).await?;
+//! # } Ok(()) }
+//! ```
+//!
+//! # The way of a request
+//!
+//! ```text
+//! request -> layer -> manager -> slot --fresh--> header on the request -> your client
+//!                        |   due: the same, and a flight starts behind
+//!                        |   expired, refused or unknown:
+//!                        v
+//!                      flight: lease -> load -> intent -> exchange -> save -> publish
+//! ```
+//!
+//! A flight is one refresh of one grant: a task of its own that any number of callers wait
+//! for and none can cancel. Before it spends a refresh token it writes down that it will;
+//! what it gets is stored before anyone is served from it.
+//!
+//! # Where to look
+//!
+//! | to | see |
+//! |---|---|
+//! | wrap a client | [`TokenLayer`], [`TokenRequest`], [`Replay`] |
+//! | connect and disconnect users | [`TokenManager`], [`TokenResponse`] |
+//! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
+//! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |
+//! | know what to do about a failure | [`Error::recovery`] |
+//! | see what happens | [`TokenManager::events`] |
+//!
+//! # Features
+//!
+//! | feature | default | what it adds |
+//! |---|---|---|
+//! | `sled` | yes | [`SledStore`], the embedded store |
+//! | `oauth2-http` | yes | the back channel of [`OAuth2`]: reqwest over rustls |
+//! | `testkit` | | `testkit`: a manual clock, and the suite that checks a [`ByteStore`] |
+//!
+//! # What it does not do
+//!
+//! It does not send users to a consent page: use any OAuth client for that, and hand the
+//! tokens to [`TokenManager::connect`]. It does not check tokens that arrive at your
+//! service. It needs a tokio runtime with its timers on.
+
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod clock;

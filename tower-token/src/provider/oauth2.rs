@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::client_auth::ClientAuth;
 use super::policy::{Policy, policy_setters};
-use super::transport::{BoxError, MAX_BODY, ServiceTransport, Transport, TransportError};
+use super::transport::{MAX_BODY, ServiceTransport, Transport, TransportError};
 use super::verdict::{RefreshError, Verdict, judge};
 use super::{IntoProvider, Provider, RefreshRequest, Refresher, config};
 use crate::clock::{Clock, SystemClock};
@@ -163,7 +163,7 @@ fn default_transport(provider: &str) -> Result<Arc<dyn Transport>, Error> {
         Err(error) => Err(Error::with_source(
             ErrorKind::Config,
             format!("provider {provider:?}: the back channel could not be set up"),
-            BoxError::from(error),
+            error,
         )),
     }
 }
@@ -275,10 +275,12 @@ fn form(parameters: &[(&str, &str)]) -> Bytes {
 
 #[cfg(test)]
 mod tests {
+    use super::super::transport::BoxError;
     use super::*;
 
     fn problem(provider: OAuth2) -> String {
-        provider.into_provider().unwrap_err().to_string()
+        let with_transport = provider.transport(Never);
+        with_transport.into_provider().unwrap_err().to_string()
     }
 
     #[test]
