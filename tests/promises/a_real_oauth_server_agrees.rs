@@ -11,8 +11,8 @@ use tests::oidc::Oidc;
 use tests::{HttpClient, http_client, json as body_of};
 use tower::{Layer as _, ServiceExt as _};
 use tower_token::{
-    EventKind, GrantKey, KeyRing, MemoryStore, OAuth2, SealedStore, TokenLayer, TokenManager,
-    TokenRequest, TokenResponse, TokenService,
+    Clock as _, ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, OAuth2, SealedStore,
+    SystemClock, TokenLayer, TokenManager, TokenRequest, TokenResponse, TokenService,
 };
 
 async fn manager(provider: OAuth2) -> TokenManager {
@@ -260,6 +260,54 @@ async fn odd_answers_are_read_leniently() {
             .await
             .unwrap();
         assert_eq!(call(&client, &oidc, &key).await.0, 200, "{fault}");
+        assert!(
+            manager.grants("ada").await.unwrap()[0].can_refresh(),
+            "{fault}"
+        );
+    }
+}
+
+/// The back channel follows no redirect, reads no endless answer, and waits for no one for
+/// ever; whatever happens, the user's grant is not given up for it.
+#[tokio::test]
+async fn the_back_channel_is_bounded() {
+    for (fault, kind) in [
+        (json!({ "redirect": true }), ErrorKind::ClientRefused),
+        (json!({ "oversize": true }), ErrorKind::TokenService),
+        (json!({ "hold_ms": -1 }), ErrorKind::TokenService),
+        (json!({ "status": 503 }), ErrorKind::TokenService),
+        (json!({ "garbage": true }), ErrorKind::TokenService),
+        (json!({ "truncate": true }), ErrorKind::TokenService),
+        (json!({ "reset_after": true }), ErrorKind::TokenService),
+    ] {
+        let oidc = Oidc::start(60).await.unwrap();
+        let provider = oidc.provider().exchange_timeout(Duration::from_secs(1));
+        let manager = manager(provider).await;
+        let minted = oidc
+            .mint("basic", "ada", "opaque")
+            .await
+            .unwrap()
+            .to_string();
+        let response = TokenResponse::from_json(minted.as_bytes()).unwrap();
+        // As if it came a while ago: a caller who needs more than is left makes an exchange.
+        let a_while_ago = SystemClock::new().now() - Duration::from_secs(30);
+        let key = GrantKey::new("oidc", "ada");
+        manager
+            .connect(&key, response.obtained_at(a_while_ago))
+            .await
+            .unwrap();
+        oidc.faults(fault.clone()).await.unwrap();
+        let mut events = manager.events(64);
+        let token = manager.token_valid_for(&key, Duration::from_secs(50)).await;
+        assert!(token.is_ok(), "{fault}");
+        let seen: Vec<_> = std::iter::from_fn(|| events.try_next())
+            .map(|e| e.kind)
+            .collect();
+        let failed = |event: &EventKind| matches!(event, EventKind::RefreshFailed { cause, .. } if *cause == kind);
+        assert!(seen.iter().any(failed), "{fault}: {seen:?}");
+        let counts = oidc.counts().await.unwrap();
+        assert_eq!(counts["redirects_followed"], 0, "{fault}");
+        assert_eq!(counts["token_requests"], 1, "{fault}");
         assert!(
             manager.grants("ada").await.unwrap()[0].can_refresh(),
             "{fault}"

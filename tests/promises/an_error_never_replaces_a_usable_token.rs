@@ -2,10 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use tests::fake::Next;
-use tower_token::{ErrorKind, EventKind, GrantState, Recovery, TokenResponse, Verdict};
+use tower::{Layer as _, ServiceExt as _};
+use tower_token::{ErrorKind, EventKind, GrantState, Recovery, TokenLayer, TokenResponse, Verdict};
 
-use crate::support::Rig;
+use crate::support::{API, Api, Rig};
 
 const TRANSIENT: Verdict = Verdict::Transient { retry_after: None };
 
@@ -84,21 +88,59 @@ async fn failures_back_off_and_say_when_to_come_again() {
 }
 
 /// Strict: a refresh token that may have been spent is sent again only when the access
-/// token is about to expire.
+/// token is about to expire, and then at once.
 #[tokio::test]
 async fn an_unknown_outcome_is_not_risked_while_the_token_is_good() {
+    let mut rig = Rig::connected().await;
+    rig.until_due();
+    rig.fake.script([Next::Fail(Verdict::Ambiguous)]);
+    // Called every second until a quarter of the five minutes is left.
+    for _ in 0..164 {
+        assert_eq!(rig.token().await, "a0");
+        settle().await;
+        rig.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(rig.fake.exchanges(), 1);
+    let failed = |event: &EventKind| matches!(event, EventKind::RefreshFailed { .. });
+    assert_eq!(rig.seen().iter().filter(|event| failed(event)).count(), 1);
+    rig.clock.advance(Duration::from_secs(2));
+    assert_eq!(rig.token().await, "a0");
+    settle().await;
+    assert_eq!(rig.token().await, "a2");
+}
+
+#[tokio::test]
+async fn an_unknown_outcome_is_risked_for_a_token_that_was_refused() {
     let rig = Rig::connected().await;
     rig.until_due();
     rig.fake.script([Next::Fail(Verdict::Ambiguous)]);
+    rig.token().await;
+    settle().await;
+    rig.clock.advance(Duration::from_secs(2));
+    rig.token().await;
+    settle().await;
+    let api = Api::default();
+    api.refuse("a0");
+    let client = TokenLayer::new(&rig.manager).for_key(rig.key.clone());
+    let request = Request::get(API).body(Full::<Bytes>::default()).unwrap();
+    client.layer(api.service()).oneshot(request).await.unwrap();
+    assert_eq!(api.tokens(), ["a0", "a2"]);
+}
+
+/// The refresh token of an answer is kept even if its access token cannot be used.
+#[tokio::test]
+async fn an_unusable_access_token_does_not_lose_the_refresh_token_beside_it() {
+    let rig = Rig::connected().await;
+    rig.until_due();
+    rig.fake.script([Next::With(
+        TokenResponse::new("not a token").refresh_token("r1"),
+    )]);
     assert_eq!(rig.token().await, "a0");
     settle().await;
-    rig.clock.advance(Duration::from_secs(100));
     assert_eq!(rig.token().await, "a0");
-    settle().await;
-    assert_eq!(rig.fake.exchanges(), 1);
-    // Past the expiry, and past the backoff of what was not risked.
-    rig.clock.advance(Duration::from_secs(240));
+    rig.until_expired();
     assert_eq!(rig.token().await, "a2");
+    assert_eq!(rig.fake.reused(), 0);
 }
 
 #[tokio::test]

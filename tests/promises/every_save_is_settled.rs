@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use tests::fake::Fake;
+use tests::fake::{Fake, Next};
 use tests::flaky::{Flaky, Save};
 use tower_token::testkit::ManualClock;
-use tower_token::{EventKind, GrantKey, KeyRing, MemoryStore, TokenManager};
+use tower_token::{ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, TokenManager, Verdict};
 
 use crate::support::{HOUR, manager};
 
@@ -81,6 +81,30 @@ async fn a_lost_acknowledgement_costs_no_token_and_no_exchange() {
     }
 }
 
+#[tokio::test]
+async fn nobody_is_served_from_a_token_before_it_is_stored() {
+    let shaky = shaky().await;
+    // The intent is written, the tokens are not.
+    shaky.store.script([Save::Ok, Save::Hold]);
+    let caller = tokio::spawn({
+        let (manager, key) = (shaky.manager.clone(), shaky.key.clone());
+        async move { manager.token(&key).await.unwrap().expose().to_owned() }
+    });
+    shaky.store.until_held().await;
+    let another = tokio::spawn({
+        let (manager, key) = (shaky.manager.clone(), shaky.key.clone());
+        async move { manager.token(&key).await.unwrap().expose().to_owned() }
+    });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(shaky.fake.exchanges(), 1);
+    assert!(!caller.is_finished() && !another.is_finished());
+    shaky.store.release();
+    assert_eq!(caller.await.unwrap(), "a1");
+    assert_eq!(another.await.unwrap(), "a1");
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_that_cannot_be_stored_is_served_and_the_save_is_tried_until_it_works() {
     let shaky = shaky().await;
@@ -140,4 +164,35 @@ async fn a_connect_whose_acknowledgement_was_lost_is_a_connect() {
         shaky.manager.disconnect(&shaky.key).await.unwrap();
         shaky.manager.token(&shaky.key).await.unwrap_err();
     }
+}
+
+/// Invariant 22: a process refuses a row below what it has seen.
+#[tokio::test]
+async fn a_store_that_was_rolled_back_is_noticed() {
+    let shaky = shaky().await;
+    let old = shaky.store.snapshot().await.unwrap();
+    assert_eq!(
+        shaky.manager.token(&shaky.key).await.unwrap().expose(),
+        "a1"
+    );
+    shaky.store.roll_back(old);
+    shaky.clock.advance(HOUR);
+    let error = shaky.manager.token(&shaky.key).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::RolledBack);
+    // Spending the old refresh token would have ended the grant.
+    assert_eq!((shaky.fake.exchanges(), shaky.fake.reused()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_verdict_whose_acknowledgement_was_lost_is_a_verdict() {
+    let shaky = shaky().await;
+    let mut events = shaky.manager.events(64);
+    shaky.store.script([Save::Ok, Save::LostAck]);
+    shaky.fake.script([Next::Fail(Verdict::Dead)]);
+    let error = shaky.manager.token(&shaky.key).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NeedsReauth);
+    let seen: Vec<_> = std::iter::from_fn(|| events.try_next())
+        .map(|e| e.kind)
+        .collect();
+    assert!(seen.contains(&EventKind::NeedsReauth), "{seen:?}");
 }

@@ -165,6 +165,29 @@ async fn no_type_error_or_event_prints_a_secret() {
     }
 }
 
+/// The default back channel's errors, too: a token endpoint's query may hold a key.
+#[tokio::test]
+async fn the_url_of_the_token_endpoint_is_not_in_its_errors() {
+    let leaks = Leaks::new(MARKS);
+    let store = SealedStore::open(MemoryStore::new(), KeyRing::generate().unwrap())
+        .await
+        .unwrap();
+    let endpoint = format!("http://127.0.0.1:9/token?key={}", MARKS[3]);
+    let provider = OAuth2::new("p", endpoint).public_client("c");
+    leaks.check_debug("OAuth2", &provider);
+    let manager = TokenManager::builder()
+        .store(store)
+        .provider(provider)
+        .build()
+        .await
+        .unwrap();
+    manager.connect(&key(), response()).await.unwrap();
+    let error = manager.token(&key()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TokenService);
+    assert!(std::error::Error::source(&error).is_some());
+    leaks.check_error("Error", &error);
+}
+
 #[test]
 fn a_request_with_a_token_in_it_prints_none() {
     // What the inner service could log: the header is marked sensitive.
@@ -254,6 +277,15 @@ async fn a_process_prints_no_secret_in_any_fault() {
         marks.push(account);
     }
     oidc.faults(json!({})).await.unwrap();
+    let panicking = oidc.mint("basic", "panicking", "opaque").await.unwrap();
+    for name in ["access_token", "refresh_token"] {
+        marks.push(panicking[name].as_str().unwrap().to_owned());
+    }
+    let answer = service
+        .ask(&format!("panic marked-user {panicking}"))
+        .await
+        .unwrap();
+    assert_eq!(answer, "Err(TokenService)");
     let planted = oidc.mint("basic", "planted", "opaque").await.unwrap();
     service
         .ask(&format!("connect planted {planted}"))
@@ -262,6 +294,11 @@ async fn a_process_prints_no_secret_in_any_fault() {
     service.ask("leak planted").await.unwrap();
     let said = service.finish().await.unwrap();
     assert!(said.len() > 10_000, "there is nothing to search");
+    let text = String::from_utf8_lossy(&said);
+    assert!(
+        text.contains("panicked at") && text.contains("RefreshRequest"),
+        "no panic to search"
+    );
 
     // The subject is what the API answers, so the child prints it: not the marks' affair.
     let secrets = marks

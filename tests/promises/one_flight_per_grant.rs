@@ -2,21 +2,30 @@
 
 use std::time::Duration;
 
-use tests::fake::Next;
-use tower_token::{ErrorKind, EventKind, Recovery};
+use tests::fake::{Fake, Next};
+use tests::flaky::Flaky;
+use tower_token::testkit::ManualClock;
+use tower_token::{ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, Recovery, TokenResponse};
 
-use crate::support::Rig;
+use crate::support::{HOUR, Rig, manager};
 
 #[tokio::test]
 async fn any_number_of_callers_make_one_exchange() {
     let mut rig = Rig::connected().await;
     rig.until_expired();
+    rig.fake.hold();
     let callers: Vec<_> = (0..1_000)
         .map(|_| {
             let (manager, key) = (rig.manager.clone(), rig.key.clone());
             tokio::spawn(async move { manager.token(&key).await.unwrap().expose().to_owned() })
         })
         .collect();
+    rig.fake.begun(1).await;
+    // Every one of them finds the exchange under way.
+    for _ in 0..2_000 {
+        tokio::task::yield_now().await;
+    }
+    rig.fake.release(1_000);
     for caller in callers {
         assert_eq!(caller.await.unwrap(), "a1");
     }
@@ -26,7 +35,7 @@ async fn any_number_of_callers_make_one_exchange() {
         .into_iter()
         .filter(|e| matches!(e, EventKind::Waited { .. }))
         .count();
-    assert!(waited > 0);
+    assert_eq!(waited, 1_000);
 }
 
 #[tokio::test]
@@ -123,9 +132,71 @@ async fn an_exchange_that_hangs_ends_by_its_own_time_out() {
     rig.token().await;
     rig.fake.begun(1).await;
     tokio::time::sleep(Duration::from_secs(31)).await;
-    let failed = EventKind::RefreshFailed {
-        cause: ErrorKind::TokenService,
-    };
-    assert!(rig.seen().contains(&failed));
+    assert!(rig.seen().iter().any(|event| matches!(
+        event,
+        EventKind::RefreshFailed {
+            cause: ErrorKind::TokenService,
+            ..
+        }
+    )));
     assert_eq!(rig.token().await, "a0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_is_given_what_came_meanwhile() {
+    let rig = Rig::connected().await;
+    rig.until_expired();
+    rig.fake.hold();
+    let waiter = tokio::spawn({
+        let (manager, key) = (rig.manager.clone(), rig.key.clone());
+        async move {
+            manager
+                .token(&key)
+                .await
+                .map(|token| token.expose().to_owned())
+        }
+    });
+    rig.fake.begun(1).await;
+    let anew = TokenResponse::new("anew")
+        .refresh_token("other")
+        .expires_in(HOUR);
+    rig.manager.connect(&rig.key, anew).await.unwrap();
+    // Its exchange hangs until the waiter's deadline, and the user connected meanwhile.
+    assert_eq!(waiter.await.unwrap().unwrap(), "anew");
+}
+
+#[tokio::test]
+async fn waiters_of_a_flight_during_which_the_user_connected_are_served() {
+    let rig = Rig::connected().await;
+    rig.until_expired();
+    rig.fake.hold();
+    let waiters: Vec<_> = (0..10)
+        .map(|_| {
+            let (manager, key) = (rig.manager.clone(), rig.key.clone());
+            tokio::spawn(async move { manager.token(&key).await.unwrap().expose().to_owned() })
+        })
+        .collect();
+    rig.fake.begun(1).await;
+    let anew = TokenResponse::new("anew")
+        .refresh_token("other")
+        .expires_in(HOUR);
+    rig.manager.connect(&rig.key, anew).await.unwrap();
+    rig.fake.release(1);
+    for waiter in waiters {
+        assert_eq!(waiter.await.unwrap(), "anew");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_holds_no_caller_beyond_its_deadline() {
+    let clock = ManualClock::new();
+    let store = Flaky::new(MemoryStore::with_clock(clock.clone()));
+    let fake = Fake::new(HOUR);
+    let manager = manager(store.clone(), &KeyRing::generate().unwrap(), &fake, &clock).await;
+    store.hang();
+    let error = manager
+        .token(&GrantKey::new("fake", "ada"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
 }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use tower_token::{ErrorKind, EventKind, GrantKey, TokenResponse};
+use tests::fake::Fake;
+use tests::flaky::Flaky;
+use tower_token::testkit::ManualClock;
+use tower_token::{ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, TokenResponse};
 
-use crate::support::{HOUR, Rig};
+use crate::support::{HOUR, Rig, manager};
 
 #[tokio::test]
 async fn a_user_who_disconnects_during_a_refresh_stays_disconnected() {
@@ -78,4 +81,83 @@ async fn a_users_grants_are_listed_and_nobody_elses() {
         [rig.key.clone(), work]
     );
     assert_eq!(grants[1].metadata()["account"], "Work");
+}
+
+/// Also not to one who has a token in hand and waits for a longer one.
+#[tokio::test]
+async fn a_caller_who_waits_while_the_user_disconnects_gets_nothing() {
+    let rig = Rig::connected().await;
+    rig.clock.advance(Duration::from_secs(1_800));
+    rig.fake.hold();
+    let caller = tokio::spawn({
+        let (manager, key) = (rig.manager.clone(), rig.key.clone());
+        async move {
+            manager
+                .token_valid_for(&key, Duration::from_secs(3_000))
+                .await
+        }
+    });
+    rig.fake.begun(1).await;
+    rig.manager.disconnect(&rig.key).await.unwrap();
+    rig.fake.release(1);
+    let error = caller.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotConnected);
+}
+
+#[tokio::test]
+async fn nothing_begins_after_a_shutdown() {
+    let rig = Rig::connected().await;
+    rig.manager.shutdown(Duration::from_secs(1)).await.unwrap();
+    // In memory and fresh.
+    assert_eq!(rig.token().await, "a0");
+    let error = rig
+        .manager
+        .connect(&rig.key, rig.fake.consent())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShutDown);
+    rig.until_expired();
+    let error = rig.manager.token(&rig.key).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShutDown);
+}
+
+/// A row that does not open stops its user, but not for ever.
+#[tokio::test]
+async fn a_damaged_row_is_replaced_by_a_connect() {
+    let clock = ManualClock::new();
+    let store = Flaky::new(MemoryStore::with_clock(clock.clone()));
+    let (fake, ring) = (Fake::new(HOUR), KeyRing::generate().unwrap());
+    let first = manager(store.clone(), &ring, &fake, &clock).await;
+    let (ada, bob) = (GrantKey::new("fake", "ada"), GrantKey::new("fake", "bob"));
+    first.connect(&ada, fake.consent()).await.unwrap();
+    first.connect(&bob, fake.consent()).await.unwrap();
+
+    let second = manager(store.clone(), &ring, &fake, &clock).await;
+    store.misplace(true);
+    let error = second.token(&ada).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged);
+    second
+        .connect(&ada, TokenResponse::new("anew"))
+        .await
+        .unwrap();
+    store.misplace(false);
+    let third = manager(store, &ring, &fake, &clock).await;
+    assert_eq!(third.token(&ada).await.unwrap().expose(), "anew");
+}
+
+#[tokio::test]
+async fn a_grant_whose_row_is_gone_is_served_no_longer_than_that_is_noticed() {
+    let clock = ManualClock::new();
+    let store = Flaky::new(MemoryStore::with_clock(clock.clone()));
+    let fake = Fake::new(HOUR);
+    let manager = manager(store.clone(), &KeyRing::generate().unwrap(), &fake, &clock).await;
+    let key = GrantKey::new("fake", "ada");
+    manager.connect(&key, fake.consent()).await.unwrap();
+    store.roll_back(Vec::new());
+    clock.advance(HOUR);
+    for _ in 0..3 {
+        let error = manager.token(&key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
+    }
+    assert_eq!(fake.exchanges(), 0);
 }

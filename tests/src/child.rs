@@ -30,6 +30,11 @@ impl Service {
     ) -> Result<Self, BoxError> {
         let mut command = Command::new(program);
         command.arg(folder).arg(base).env_remove("TOWER_TOKEN_KEYS");
+        // A proxy that is not there: plain http to loopback must not go by it.
+        command
+            .env("HTTP_PROXY", "http://127.0.0.1:9")
+            .env("http_proxy", "http://127.0.0.1:9");
+        command.env_remove("NO_PROXY").env_remove("no_proxy");
         if let Some(ring) = ring {
             command.env("TOWER_TOKEN_KEYS", ring.encode().expose());
         }

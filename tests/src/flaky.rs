@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::watch;
 use tower_token::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, MemoryStore, Row, RowKey,
     SaveOutcome, SealedRow, StoreError, StoreErrorKind,
@@ -23,6 +25,8 @@ pub enum Save {
     FalseConflict,
     /// Fails.
     Fail,
+    /// Works, but not before [`Flaky::release`].
+    Hold,
 }
 
 /// A store in memory that misbehaves as told. Clones share rows and orders.
@@ -30,7 +34,14 @@ pub enum Save {
 pub struct Flaky {
     rows: MemoryStore,
     script: Arc<Mutex<VecDeque<Save>>>,
+    held: Arc<watch::Sender<bool>>,
+    /// What loads find instead of what was saved.
+    rolled_back: Arc<Mutex<Option<Rows>>>,
+    hang: Arc<AtomicBool>,
+    misplace: Arc<AtomicBool>,
 }
+
+type Rows = Vec<(RowKey, Row)>;
 
 impl Flaky {
     /// A store that behaves until it is told otherwise.
@@ -38,7 +49,42 @@ impl Flaky {
         Self {
             rows,
             script: Arc::default(),
+            held: Arc::new(watch::Sender::new(false)),
+            rolled_back: Arc::default(),
+            hang: Arc::default(),
+            misplace: Arc::default(),
         }
+    }
+
+    /// Everything that is stored now.
+    pub async fn snapshot(&self) -> Result<Rows, StoreError> {
+        self.rows.scan(None, usize::MAX).await
+    }
+
+    /// Loads find these rows from now on, as after a disk was put back.
+    pub fn roll_back(&self, rows: Rows) {
+        *self.rolled_back.lock() = Some(rows);
+    }
+
+    /// Loads do not come back from now on.
+    pub fn hang(&self) {
+        self.hang.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether loads find somebody else's bytes in a row.
+    pub fn misplace(&self, misplace: bool) {
+        self.misplace.store(misplace, Ordering::Relaxed);
+    }
+
+    /// Waits until a save is held.
+    pub async fn until_held(&self) {
+        // The sender lives in `self`.
+        let _ = self.held.subscribe().wait_for(|held| *held).await;
+    }
+
+    /// Lets a held save go.
+    pub fn release(&self) {
+        self.held.send_replace(false);
     }
 
     /// What the next saves do, one after the other; after that they work.
@@ -53,7 +99,22 @@ fn broken() -> StoreError {
 
 impl ByteStore for Flaky {
     async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        self.rows.load(key).await
+        if self.hang.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        let found = self.rows.load(key).await?;
+        if self.misplace.load(Ordering::Relaxed) {
+            let rows = self.snapshot().await?;
+            let other = rows.into_iter().rev().find(|(other, _)| other != key);
+            return Ok(found
+                .zip(other)
+                .map(|(row, (_, other))| Row::new(row.version, other.bytes)));
+        }
+        if let Some(rows) = &*self.rolled_back.lock() {
+            let found = rows.iter().find(|(found, _)| found == key);
+            return Ok(found.map(|(_, row)| row.clone()));
+        }
+        Ok(found)
     }
 
     async fn save(
@@ -69,11 +130,15 @@ impl ByteStore for Flaky {
         if next == Save::LostWrite {
             return Ok(SaveOutcome::Unknown);
         }
+        if next == Save::Hold {
+            self.held.send_replace(true);
+            let _ = self.held.subscribe().wait_for(|held| !*held).await;
+        }
         let outcome = self.rows.save(key, row, expected).await?;
         Ok(match next {
             Save::LostAck => SaveOutcome::Unknown,
             Save::FalseConflict => SaveOutcome::Conflict,
-            Save::Ok | Save::LostWrite | Save::Fail => outcome,
+            Save::Ok | Save::Hold | Save::LostWrite | Save::Fail => outcome,
         })
     }
 

@@ -58,6 +58,8 @@ pub enum ErrorKind {
     TokenService,
     /// The caller's deadline passed before a token was there. The refresh goes on.
     Timeout,
+    /// A token response that cannot be kept: a token in it is unusable, or it is too large.
+    InvalidResponse,
     /// The store could not do its work.
     Store,
     /// Another process has the embedded store open.
@@ -144,6 +146,7 @@ impl Error {
             ErrorKind::MissingKey
             | ErrorKind::KeyMismatch
             | ErrorKind::ForeignOrigin
+            | ErrorKind::InvalidResponse
             | ErrorKind::Damaged
             | ErrorKind::RolledBack
             | ErrorKind::ShutDown => Recovery::Fail,

@@ -54,6 +54,7 @@ pub enum EventKind {
     /// A user was disconnected.
     Disconnected,
     /// The token service issued a new access token, and it is stored.
+    #[non_exhaustive]
     Refreshed {
         /// The new token.
         serial: Serial,
@@ -61,16 +62,19 @@ pub enum EventKind {
         took: Duration,
     },
     /// A newer token was found in the store and taken over; nothing was exchanged.
+    #[non_exhaustive]
     Adopted {
         /// That token.
         serial: Serial,
     },
     /// A refresh came to nothing. A token that is still usable keeps being served.
+    #[non_exhaustive]
     RefreshFailed {
         /// Why.
         cause: ErrorKind,
     },
     /// A caller had to wait for a refresh.
+    #[non_exhaustive]
     Waited {
         /// How long.
         took: Duration,
@@ -79,6 +83,7 @@ pub enum EventKind {
         token_was_usable: bool,
     },
     /// An API refused a token with 401.
+    #[non_exhaustive]
     Refused {
         /// That token.
         serial: Serial,
@@ -127,6 +132,9 @@ impl Stream for Events {
     }
 }
 
+/// No subscriber keeps more events than this.
+const MAX_CAPACITY: usize = 1 << 20;
+
 /// Hands events to every subscriber. Never touched by a request that finds a fresh
 /// token.
 #[derive(Debug, Default)]
@@ -136,7 +144,7 @@ pub(crate) struct EventBus {
 
 impl EventBus {
     pub(crate) fn subscribe(&self, capacity: usize) -> Events {
-        let (sender, receiver) = mpsc::channel(capacity.max(1));
+        let (sender, receiver) = mpsc::channel(capacity.clamp(1, MAX_CAPACITY));
         let missed = Arc::new(AtomicU64::new(0));
         self.subscribers.lock().push((sender, Arc::clone(&missed)));
         Events { receiver, missed }

@@ -34,6 +34,7 @@ pub enum Freshness {
 pub struct RefreshWindow {
     due_at: Timestamp,
     expires_at: Timestamp,
+    life: Duration,
 }
 
 impl RefreshWindow {
@@ -54,22 +55,28 @@ impl RefreshWindow {
             return Self {
                 due_at: Timestamp::FAR_FUTURE,
                 expires_at: Timestamp::FAR_FUTURE,
+                life: Duration::ZERO,
             };
         };
-        let margin = margin.min(expires_at.since(started) / 3);
-        let jitter = margin / 10 * u32::from(jitter) / u32::from(u16::MAX);
+        let life = expires_at.since(started);
+        let margin = margin.min(life / 3);
+        let jitter = (margin / 10).mul_f64(f64::from(jitter) / f64::from(u16::MAX));
         Self {
             due_at: expires_at - margin + jitter,
             expires_at,
+            life,
         }
     }
 
     /// How usable the token is at `now` for a caller who needs it to stay valid for
-    /// `min_validity`.
+    /// `min_validity`. More than tokens of this kind are ever valid for is not asked of
+    /// them.
     pub fn at(&self, now: Timestamp, min_validity: Duration) -> Freshness {
-        if now < self.due_at && min_validity.is_zero() {
-            return Freshness::Fresh;
-        }
+        let min_validity = if min_validity < self.life {
+            min_validity
+        } else {
+            Duration::ZERO
+        };
         if now >= self.expires_at || self.expires_at.since(now) < min_validity {
             Freshness::Expired
         } else if now >= self.due_at {
@@ -108,10 +115,9 @@ mod tests {
     #[test]
     fn without_an_expiry_it_stays_fresh() {
         let window = RefreshWindow::new(at(0), None, Duration::from_secs(300), 0);
-        assert_eq!(
-            window.at(at(u32::MAX.into()), Duration::ZERO),
-            Freshness::Fresh
-        );
+        for needs in [Duration::ZERO, Duration::MAX] {
+            assert_eq!(window.at(at(u32::MAX.into()), needs), Freshness::Fresh);
+        }
     }
 
     #[test]
@@ -120,6 +126,12 @@ mod tests {
         let needs = Duration::from_secs(600);
         assert_eq!(window.at(at(2_999), needs), Freshness::Fresh);
         assert_eq!(window.at(at(3_001), needs), Freshness::Expired);
+        // No token of this service is valid for so long.
+        assert_eq!(
+            window.at(at(3_001), Duration::from_secs(3_600)),
+            Freshness::Fresh
+        );
+        assert_eq!(window.at(at(3_600), Duration::MAX), Freshness::Expired);
     }
 
     proptest! {

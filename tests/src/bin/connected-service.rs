@@ -15,8 +15,8 @@ use tests::{BoxError, HttpClient, http_client, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tower::{Layer as _, ServiceExt as _};
 use tower_token::{
-    GrantKey, KeyRing, OAuth2, SealedStore, SledStore, TokenLayer, TokenManager, TokenRequest,
-    TokenResponse, TokenService,
+    GrantKey, KeyRing, OAuth2, Provider, RefreshError, RefreshRequest, Refresher, SealedStore,
+    SledStore, Timestamp, TokenLayer, TokenManager, TokenRequest, TokenResponse, TokenService,
 };
 
 #[tokio::main]
@@ -35,6 +35,7 @@ async fn main() -> Result<(), BoxError> {
     let manager = TokenManager::builder()
         .store(store)
         .provider(provider)
+        .provider(Provider::new("panicking", Panicking))
         .build()
         .await?;
     let client = TokenLayer::new(&manager).layer(http_client());
@@ -53,6 +54,20 @@ async fn main() -> Result<(), BoxError> {
                 manager.connect(&key, response).await?;
                 println!("connected");
             }
+            // Connects with a token that has expired, at a provider that panics.
+            "panic" => {
+                let key = GrantKey::new("panicking", account);
+                let response = TokenResponse::from_json(words.next().unwrap_or("").as_bytes())?;
+                let long_ago = Timestamp::from_unix_millis(0);
+                let response = response
+                    .expires_in(Duration::from_secs(1))
+                    .obtained_at(long_ago);
+                manager.connect(&key, response).await?;
+                println!(
+                    "{:?}",
+                    manager.token(&key).await.map_err(|error| error.kind())
+                );
+            }
             "call" => println!("{}", call(&client, &base, key).await),
             "grants" => println!("{:#?}", manager.grants(account).await?.len()),
             // A leak made on purpose: whoever searches the output has to find it.
@@ -69,6 +84,16 @@ async fn main() -> Result<(), BoxError> {
         eprintln!("{manager:?} {client:?} {:?}", manager.grants(account).await);
     }
     Ok(())
+}
+
+/// Panics with everything that it was given.
+struct Panicking;
+
+impl Refresher for Panicking {
+    #[allow(clippy::panic)]
+    async fn refresh(&self, request: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
+        panic!("{request:#?}")
+    }
 }
 
 /// `200 SUBJECT`, another status, or the kind of the error.

@@ -102,7 +102,7 @@ fn authorization(token: &Secret) -> Result<HeaderValue, Error> {
     // RFC 6749 appendix A.12: visible ASCII. A space would end a bearer token early.
     if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
         return Err(Error::new(
-            ErrorKind::TokenService,
+            ErrorKind::InvalidResponse,
             "the access token is empty or holds characters that a header cannot carry",
         ));
     }
@@ -112,7 +112,7 @@ fn authorization(token: &Secret) -> Result<HeaderValue, Error> {
     let mut header =
         HeaderValue::from_maybe_shared(wiped(Zeroizing::new(value))).map_err(|_| {
             Error::new(
-                ErrorKind::TokenService,
+                ErrorKind::InvalidResponse,
                 "the access token cannot be put into a header",
             )
         })?;

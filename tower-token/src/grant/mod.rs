@@ -42,11 +42,13 @@ pub enum GrantState {
     Active,
     /// It can no longer be refreshed; its access token serves until it expires. The
     /// user has to connect again.
+    #[non_exhaustive]
     NeedsReauth {
         /// Since when.
         since: Timestamp,
     },
     /// The user was disconnected: what is left is the mark that says so.
+    #[non_exhaustive]
     Disconnected {
         /// Since when.
         since: Timestamp,
@@ -89,6 +91,9 @@ impl Grant {
 
     /// Takes over what a token service answered to an exchange begun at `started`,
     /// and carries forward what it left out (RFC 6749 section 6).
+    ///
+    /// An error says that the access token cannot be used. All else is taken over then,
+    /// too: the old refresh token may be spent.
     pub(crate) fn apply(
         &mut self,
         response: TokenResponse,
@@ -96,27 +101,12 @@ impl Grant {
         default_lifetime: Option<Duration>,
     ) -> Result<(), Error> {
         let clamp = |life: Duration| started + life.clamp(LIFETIME.0, LIFETIME.1);
-        let expires_at = response
-            .expires_in
-            .map(clamp)
-            .or_else(|| {
-                jwt_expiry(response.access_token.expose()).map(|exp| clamp(exp.since(started)))
-            })
-            .or_else(|| default_lifetime.map(clamp));
-        let serial = Serial {
-            epoch: self.epoch,
-            issue: self
-                .access_token
-                .as_ref()
-                .map_or(0, |token| token.serial().issue)
-                + 1,
-        };
-        self.access_token = Some(AccessToken::new(
-            &response.access_token,
-            serial,
-            started,
-            expires_at,
-        )?);
+        let from_jwt = || jwt_expiry(response.access_token.expose()).map(|exp| exp.since(started));
+        let life = response.expires_in.or_else(from_jwt).or(default_lifetime);
+        let mut serial = self.serial();
+        serial.issue += 1;
+        let access_token =
+            AccessToken::new(&response.access_token, serial, started, life.map(clamp));
         if let Some(life) = response.refresh_token_expires_in {
             self.refresh_expires_at = Some(clamp(life));
         } else if response.refresh_token.is_some() {
@@ -127,6 +117,7 @@ impl Grant {
         self.id_token = response.id_token.or_else(|| self.id_token.take());
         self.scope = response.scope.or_else(|| self.scope.take());
         self.metadata.extend(response.metadata);
+        self.access_token = Some(access_token?);
         self.refreshed_at = started;
         Ok(())
     }
@@ -246,10 +237,19 @@ pub(crate) struct Record {
     pub(crate) grant: Grant,
     /// Rises with every write of the row.
     pub(crate) sequence: u64,
+    /// The connect that began the epoch.
+    pub(crate) connect: ExchangeId,
     /// The exchange or connect that brought the current tokens.
     pub(crate) exchange: ExchangeId,
     /// An exchange that was about to begin when this was written.
     pub(crate) intent: Option<Intent>,
+}
+
+impl Record {
+    /// The order of a row's writes, across connects and disconnects.
+    pub(crate) fn rank(&self) -> (u64, u64) {
+        (self.grant.epoch, self.sequence)
+    }
 }
 
 /// Names one exchange with a token service: 128 random bits.

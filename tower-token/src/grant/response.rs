@@ -39,7 +39,7 @@ pub struct TokenResponse {
 
 /// The answer is not JSON with an `access_token`. Says nothing of what was in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InvalidTokenResponse;
+pub struct InvalidTokenResponse(());
 
 impl fmt::Display for InvalidTokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -114,6 +114,25 @@ impl TokenResponse {
         self
     }
 
+    /// How many bytes there are to keep.
+    pub(crate) fn len(&self) -> usize {
+        let secrets = [
+            Some(&self.access_token),
+            self.refresh_token.as_ref(),
+            self.id_token.as_ref(),
+        ];
+        let secrets = secrets
+            .into_iter()
+            .flatten()
+            .map(|secret| secret.as_bytes().len());
+        let scope = self.scope.as_ref().map_or(0, String::len);
+        let metadata = self
+            .metadata
+            .iter()
+            .map(|(name, value)| name.len() + value.len());
+        secrets.sum::<usize>() + scope + metadata.sum::<usize>()
+    }
+
     /// Reads the JSON of a token endpoint.
     ///
     /// Only `access_token` has to be there. Whatever else is missing or odd is left
@@ -121,8 +140,8 @@ impl TokenResponse {
     /// be spent, so the new one must not be lost over an optional field.
     pub fn from_json(body: &[u8]) -> Result<Self, InvalidTokenResponse> {
         // The parser's error could quote the body, so it goes no further.
-        let mut body: Value = serde_json::from_slice(body).map_err(|_| InvalidTokenResponse)?;
-        let access_token = take_text(&mut body, "access_token").ok_or(InvalidTokenResponse)?;
+        let mut body: Value = serde_json::from_slice(body).map_err(|_| InvalidTokenResponse(()))?;
+        let access_token = take_text(&mut body, "access_token").ok_or(InvalidTokenResponse(()))?;
         let mut response = Self::new(access_token);
         response.refresh_token = take_text(&mut body, "refresh_token").map(Secret::from);
         response.id_token = take_text(&mut body, "id_token").map(Secret::from);

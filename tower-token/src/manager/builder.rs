@@ -110,7 +110,7 @@ impl TokenManagerBuilder {
             owner,
             runtime,
             wait_deadline: self.wait_deadline,
-            flights: watch::Sender::new(0),
+            underway: watch::Sender::new(0),
             stage: AtomicU8::new(0),
         })))
     }

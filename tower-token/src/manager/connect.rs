@@ -9,10 +9,12 @@ use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::{Grant, Record, TokenResponse};
 use crate::key::GrantKey;
-use crate::store::{Expected, Opened, SaveOutcome};
+use crate::store::{Expected, Found, SaveOutcome};
 
 /// How often a row may change under a connect before it is given up.
 const MAX_CONFLICTS: u32 = 16;
+/// See `SealedRow::MAX_LEN`.
+const MAX_RESPONSE: usize = 1 << 20;
 /// No part of a key is longer than this.
 const MAX_ID: usize = 1_024;
 
@@ -24,37 +26,38 @@ impl Shared {
         response: TokenResponse,
     ) -> Result<(), Error> {
         check_key(&key)?;
+        if response.len() > MAX_RESPONSE {
+            return Err(Error::new(
+                ErrorKind::InvalidResponse,
+                "the token response is too large to be kept: 1 MiB is the limit",
+            ));
+        }
         let slot = self.hold(&key)?;
-        let exchange = new_exchange()?;
+        let connect = new_exchange()?;
         for _ in 0..MAX_CONFLICTS {
-            let found = self.load(&slot).await?;
-            if let Some(found) = found
-                .as_ref()
-                .filter(|found| found.record.exchange == exchange)
-            {
+            let found = self.find(&slot).await?;
+            let old = readable(found.as_ref());
+            if let Some(record) = old.filter(|record| record.connect == connect) {
                 // Written after all, though the acknowledgement was lost.
-                self.connected(&slot, &found.record);
+                self.connected(&slot, record);
                 return Ok(());
             }
-            let now = self.clock.now();
             let mut grant = Grant::connected(
                 key.clone(),
-                self.next_epoch(&slot, found.as_ref()),
+                self.next_epoch(&slot, old),
                 response.clone(),
-                now,
+                self.clock.now(),
                 slot.provider().policy.default_lifetime,
             )?;
-            let old = found.as_ref().map(|found| &found.record.grant);
-            if let Some(old) = old.filter(|old| !old.is_disconnected()) {
-                for (name, value) in &old.metadata {
-                    let kept = grant.metadata.entry(name.clone());
-                    kept.or_insert_with(|| value.clone());
-                }
+            for (name, value) in old.iter().flat_map(|record| &record.grant.metadata) {
+                let kept = grant.metadata.entry(name.clone());
+                kept.or_insert_with(|| value.clone());
             }
             let record = Record {
                 grant,
                 sequence: 1,
-                exchange,
+                connect,
+                exchange: connect,
                 intent: None,
             };
             match self.store.save(&record, expected(found.as_ref())).await? {
@@ -70,34 +73,39 @@ impl Shared {
 
     fn connected(&self, slot: &Slot, record: &Record) {
         slot.publish(record);
-        slot.work().backoff.clear();
+        {
+            let mut work = slot.work();
+            work.backoff.clear();
+            work.not_before = None;
+        }
         self.emit(slot, EventKind::Connected);
     }
 
     /// Replaces the grant by a durable mark that ends its epoch.
     pub(super) async fn disconnect(self: Arc<Self>, key: GrantKey) -> Result<(), Error> {
         let slot = self.hold(&key)?;
+        let mark = new_exchange()?;
         for _ in 0..MAX_CONFLICTS {
-            let Some(found) = self.load(&slot).await? else {
+            let found = self.find(&slot).await?;
+            let old = readable(found.as_ref());
+            if found.is_none() && slot.epoch() == 0 {
+                // Nobody was ever here.
                 return Ok(());
-            };
-            if found.record.grant.is_disconnected() {
-                slot.publish(&found.record);
+            }
+            if let Some(record) = old.filter(|record| record.grant.is_disconnected()) {
+                slot.publish(record);
                 self.emit(&slot, EventKind::Disconnected);
                 return Ok(());
             }
-            let epoch = self.next_epoch(&slot, Some(&found));
+            let epoch = self.next_epoch(&slot, old);
             let record = Record {
                 grant: Grant::disconnected(key.clone(), epoch, self.clock.now()),
                 sequence: 1,
-                exchange: new_exchange()?,
+                connect: mark,
+                exchange: mark,
                 intent: None,
             };
-            match self
-                .store
-                .save(&record, Expected::Version(found.version))
-                .await?
-            {
+            match self.store.save(&record, expected(found.as_ref())).await? {
                 SaveOutcome::Saved(_) => {
                     slot.publish(&record);
                     self.emit(&slot, EventKind::Disconnected);
@@ -109,17 +117,22 @@ impl Shared {
         Err(kept_changing())
     }
 
-    /// An epoch after every one of this grant. Where no row is left to count from, the
-    /// time is: a grant that was purged cannot be outranked by its own past.
-    fn next_epoch(&self, slot: &Slot, found: Option<&Opened>) -> u64 {
-        match found {
-            Some(found) => found.record.grant.epoch.max(slot.epoch()) + 1,
+    /// An epoch after every one of this grant. Where no row is left to count from, or none
+    /// that can be read, the time is: a grant cannot be outranked by its own past.
+    fn next_epoch(&self, slot: &Slot, old: Option<&Record>) -> u64 {
+        match old {
+            Some(record) => record.grant.epoch.max(slot.epoch()) + 1,
             None => self.clock.now().as_unix_millis().max(slot.epoch() + 1),
         }
     }
 }
 
-fn expected(found: Option<&Opened>) -> Expected {
+/// A row that does not open is in nobody's way: whoever connects or disconnects replaces it.
+fn readable(found: Option<&Found>) -> Option<&Record> {
+    found.and_then(|found| found.record.as_ref().ok())
+}
+
+fn expected(found: Option<&Found>) -> Expected {
     found.map_or(Expected::Absent, |found| Expected::Version(found.version))
 }
 

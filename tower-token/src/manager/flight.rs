@@ -3,17 +3,13 @@
 //! A flight is a task of its own. A caller that is dropped or gives up does not end it;
 //! a panic, or a runtime that is gone, frees the slot and wakes whoever waits.
 
-use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 
 use tokio::sync::watch;
-use tokio::time::{Sleep, sleep};
 
-use super::Shared;
 use super::refresh::{self, Outcome};
 use super::slot::Slot;
+use super::{Shared, Underway};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::Serial;
@@ -25,24 +21,12 @@ type Landed = Option<Result<(), Error>>;
 pub(super) struct FlightHandle(watch::Receiver<Landed>);
 
 impl FlightHandle {
-    /// Waits for the flight, but not beyond `deadline`; the flight goes on.
-    pub(super) async fn landed(mut self, mut deadline: Pin<&mut Sleep>) -> Result<(), Error> {
-        let mut flight = pin!(self.0.wait_for(Option::is_some));
-        poll_fn(|cx| {
-            if let Poll::Ready(landed) = flight.as_mut().poll(cx) {
-                return Poll::Ready(match landed {
-                    Ok(landed) => landed.clone().unwrap_or_else(|| Err(cut_off())),
-                    Err(_) => Err(cut_off()),
-                });
-            }
-            deadline.as_mut().poll(cx).map(|()| {
-                Err(Error::new(
-                    ErrorKind::Timeout,
-                    "no token was there before the caller's deadline; the refresh goes on",
-                ))
-            })
-        })
-        .await
+    /// How the flight ends.
+    pub(super) async fn landed(mut self) -> Result<(), Error> {
+        match self.0.wait_for(Option::is_some).await {
+            Ok(landed) => landed.clone().unwrap_or_else(|| Err(cut_off())),
+            Err(_) => Err(cut_off()),
+        }
     }
 }
 
@@ -51,59 +35,76 @@ struct Landing {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
     landed: watch::Sender<Landed>,
+    /// Whether the slot still has this flight.
+    in_flight: bool,
+    _underway: Underway,
 }
 
 impl Landing {
-    /// Tells the waiters how it ended. The flight itself may have more to do.
+    /// Frees the slot, then tells the waiters: one that wants more can start the next.
+    fn land(mut self, result: Result<(), Error>) {
+        self.free();
+        self.tell(result);
+    }
+
+    /// Tells the waiters how it ended, with the flight still under way.
     fn tell(&self, result: Result<(), Error>) {
         self.landed.send_replace(Some(result));
+    }
+
+    fn free(&mut self) {
+        if std::mem::take(&mut self.in_flight) {
+            self.slot.work().flight = None;
+        }
     }
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        self.slot.work().flight = None;
-        self.shared.flights.send_modify(|flights| *flights -= 1);
+        self.free();
     }
 }
 
-impl Shared {
-    /// How long a caller waits, from now on. The caller may be on another runtime than
-    /// ours, or on none.
-    pub(super) fn wait_deadline(&self) -> Sleep {
-        let _runtime = self.runtime.enter();
-        sleep(self.wait_deadline)
-    }
+/// How pressing a refresh is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// The token is due, and still good.
+    Soon,
+    /// Somebody has no good token.
+    Now,
+}
 
+impl Shared {
     /// Joins the flight of `slot`, or starts one to replace the token of `stale`. An
     /// error if it is too early after a failure. The caller holds the slot.
     pub(super) fn join(
         self: &Arc<Self>,
         slot: &Arc<Slot>,
         stale: Serial,
+        need: Need,
     ) -> Result<FlightHandle, Error> {
         let mut work = slot.work();
         if let Some(flight) = &work.flight {
             return Ok(flight.clone());
         }
-        if let Some(error) = work.backoff.cooling(self.clock.now()) {
+        let now = self.clock.now();
+        if let Some(error) = work.backoff.cooling(now) {
             return Err(error);
         }
-        if self.is_shut_down() {
-            return Err(Error::new(
-                ErrorKind::ShutDown,
-                "the token manager was shut down",
-            ));
+        if need == Need::Soon && work.not_before.is_some_and(|at| now < at) {
+            return Err(unknown_outcome());
         }
+        let underway = self.begin()?;
         let (landed, handle) = watch::channel(None);
         let handle = FlightHandle(handle);
         work.flight = Some(handle.clone());
         drop(work);
-        self.flights.send_modify(|flights| *flights += 1);
         let landing = Landing {
             shared: Arc::clone(self),
             slot: Arc::clone(slot),
             landed,
+            in_flight: true,
+            _underway: underway,
         };
         // A runtime that is gone drops the task at once, and with it the landing.
         self.runtime.spawn(fly(landing, stale));
@@ -112,10 +113,10 @@ impl Shared {
 
     /// Starts a flight that nobody waits for, if none is under way and it is not too
     /// early.
-    pub(super) fn refresh_behind(self: &Arc<Self>, slot: &Arc<Slot>, stale: Serial) {
+    pub(super) fn refresh_behind(self: &Arc<Self>, slot: &Arc<Slot>, stale: Serial, need: Need) {
         if let Some(hold) = slot.hold() {
             // Too early after a failure is no news to anyone.
-            let _ = self.join(&hold, stale);
+            let _ = self.join(&hold, stale, need);
         }
     }
 }
@@ -125,13 +126,13 @@ async fn fly(landing: Landing, stale: Serial) {
     let outcome = refresh::run(shared, slot, stale).await;
     match outcome {
         Outcome::Done => {
-            slot.work().backoff.clear();
-            landing.tell(Ok(()));
+            succeeded(slot);
+            landing.land(Ok(()));
         }
         Outcome::Unsaved(save) => {
             // The token is served from memory meanwhile, and no other exchange of this
             // grant can begin: the flight is still under way.
-            slot.work().backoff.clear();
+            succeeded(slot);
             landing.tell(Ok(()));
             save.until_stored(shared, slot).await;
         }
@@ -152,13 +153,29 @@ async fn fly(landing: Landing, stale: Serial) {
                     .fail(now, error.clone(), retry_after, jitter[0]);
                 work.backoff.cooling(now).unwrap_or(error)
             };
-            landing.tell(Err(error));
+            landing.land(Err(error));
         }
-        Outcome::Ended(error) => {
-            // A state of the grant, not a failure: whoever asks next looks again.
-            landing.tell(Err(error));
+        Outcome::NotBefore(at) => {
+            slot.work().not_before = Some(at);
+            landing.land(Err(unknown_outcome()));
         }
+        // A state of the grant, not a failure: whoever asks next looks again.
+        Outcome::Ended(error) => landing.land(Err(error)),
     }
+}
+
+fn succeeded(slot: &Slot) {
+    let mut work = slot.work();
+    work.backoff.clear();
+    work.not_before = None;
+}
+
+fn unknown_outcome() -> Error {
+    Error::new(
+        ErrorKind::TokenService,
+        "the outcome of an earlier refresh is unknown: its refresh token is spent again only when \
+         the access token is about to expire or was refused",
+    )
 }
 
 fn cut_off() -> Error {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::AbortHandle;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::Shared;
@@ -33,7 +33,7 @@ pub(super) struct HeldLease {
     slot: Arc<Slot>,
     /// The store's time when the lease was granted, and ours.
     granted: (Timestamp, Timestamp),
-    renewal: AbortHandle,
+    renewal: JoinHandle<()>,
 }
 
 /// Takes the lease, or waits for its holder to finish.
@@ -43,14 +43,16 @@ pub(super) async fn take_lease(
     stale: Serial,
 ) -> Result<Leased, Error> {
     loop {
+        // Before the call: the store's time is then never taken for earlier than it is.
+        let asked = shared.clock.now();
         match shared.store.lease(slot.key(), shared.owner, TTL).await? {
             Lease::Granted { now } => {
                 let renewal = tokio::spawn(renew(Arc::clone(shared), Arc::clone(slot)));
                 return Ok(Leased::Taken(HeldLease {
                     shared: Arc::clone(shared),
                     slot: Arc::clone(slot),
-                    granted: (now, shared.clock.now()),
-                    renewal: renewal.abort_handle(),
+                    granted: (now, asked),
+                    renewal,
                 }));
             }
             Lease::Held { now, until } => {
@@ -84,8 +86,10 @@ impl HeldLease {
         store + self.shared.clock.now().since(ours)
     }
 
-    pub(super) async fn release(self) {
+    pub(super) async fn release(mut self) {
         self.renewal.abort();
+        // Until it has ended it could take the lease back.
+        let _ = (&mut self.renewal).await;
         // It runs out by itself otherwise.
         let _ = self
             .shared

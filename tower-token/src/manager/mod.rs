@@ -28,10 +28,10 @@ use self::slot::{Hold, Slot};
 use crate::clock::Clock;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventBus, EventKind, Events, Fingerprint};
-use crate::grant::{AccessToken, Grant, Owner, TokenResponse};
+use crate::grant::{AccessToken, Grant, Owner, Record, TokenResponse};
 use crate::key::GrantKey;
 use crate::provider::Provider;
-use crate::store::{Opened, SealedStore};
+use crate::store::{Found, SealedStore, Version};
 
 /// Keeps every user's token usable. Cheap to clone; clones are the same manager.
 ///
@@ -71,12 +71,12 @@ pub(crate) struct Shared {
     owner: Owner,
     runtime: Handle,
     wait_deadline: Duration,
-    /// How many flights are under way.
-    flights: watch::Sender<usize>,
+    /// How many flights, connects and disconnects are under way.
+    underway: watch::Sender<usize>,
     stage: AtomicU8,
 }
 
-/// [`Shared::stage`]: no flight begins any more.
+/// [`Shared::stage`]: nothing begins any more.
 const SHUT_DOWN: u8 = 1;
 /// [`Shared::stage`]: and the store is closed.
 const CLOSED: u8 = 2;
@@ -150,27 +150,26 @@ impl TokenManager {
         self.0.store.fingerprint(key)
     }
 
-    /// Lets refreshes that are under way end, then closes the store. No new refresh
-    /// begins; tokens that are in memory and fresh keep being served.
+    /// Lets what is under way end, then closes the store. Nothing new begins; tokens that
+    /// are in memory and fresh keep being served.
     ///
     /// An error says that `deadline` passed first: a token that was being written then
     /// is lost with the process.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
         self.0.stage.fetch_max(SHUT_DOWN, Ordering::AcqRel);
-        let mut flights = self.0.flights.subscribe();
-        let landed = {
-            let _runtime = self.0.runtime.enter();
-            tokio::time::timeout(deadline, flights.wait_for(|flights| *flights == 0))
-        };
-        let landed = landed.await.is_ok();
+        let mut underway = self.0.underway.subscribe();
+        let ended = self
+            .0
+            .within(deadline, underway.wait_for(|underway| *underway == 0))
+            .await;
         self.0.stage.fetch_max(CLOSED, Ordering::AcqRel);
-        self.0.store.close().await;
-        if landed {
+        let closed = self.0.within(deadline, self.0.store.close()).await;
+        if ended.is_some() && closed.is_some() {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::Timeout,
-            "the deadline of the shutdown passed with refreshes under way",
+            "the deadline of the shutdown passed with work under way",
         ))
     }
 
@@ -199,19 +198,31 @@ impl Shared {
         }))
     }
 
-    /// The stored grant of `slot`, unless it is older than what was seen of it before.
-    async fn load(&self, slot: &Slot) -> Result<Option<Opened>, Error> {
+    /// The row of `slot`. One that is older than what was seen of it before counts as one
+    /// that does not open.
+    async fn find(&self, slot: &Slot) -> Result<Option<Found>, Error> {
         let seen = slot.seen();
-        let found = self.store.load(slot.key()).await?;
-        if let Some(Opened { record, .. }) = &found
-            && (record.grant.epoch, record.sequence) < seen
+        let mut found = self.store.load(slot.key()).await?;
+        if let Some(Found { record, .. }) = &mut found
+            && record.as_ref().is_ok_and(|record| record.rank() < seen)
         {
-            return Err(Error::new(
+            *record = Err(Error::new(
                 ErrorKind::RolledBack,
                 "a stored grant is older than it was before: the store was rolled back",
             ));
         }
         Ok(found)
+    }
+
+    /// The stored grant of `slot`.
+    async fn load(&self, slot: &Slot) -> Result<Option<Opened>, Error> {
+        match self.find(slot).await? {
+            Some(Found { version, record }) => Ok(Some(Opened {
+                version,
+                record: record?,
+            })),
+            None => Ok(None),
+        }
     }
 
     fn emit(&self, slot: &Slot, kind: EventKind) {
@@ -222,26 +233,67 @@ impl Shared {
         });
     }
 
+    /// Counts something that a shutdown has to wait for, unless one has begun.
+    fn begin(self: &Arc<Self>) -> Result<Underway, Error> {
+        // Counted first: either the shutdown sees the count, or this sees the shutdown.
+        self.underway.send_modify(|underway| *underway += 1);
+        let underway = Underway(Arc::clone(self));
+        if self.stage.load(Ordering::Acquire) >= SHUT_DOWN {
+            return Err(Error::new(
+                ErrorKind::ShutDown,
+                "the token manager was shut down",
+            ));
+        }
+        Ok(underway)
+    }
+
     /// Runs to its end on the manager's runtime, also if the caller is dropped.
     async fn detached<T: Send + 'static>(
-        &self,
+        self: &Arc<Self>,
         work: impl Future<Output = Result<T, Error>> + Send + 'static,
     ) -> Result<T, Error> {
-        self.runtime.spawn(work).await.unwrap_or_else(|_| {
-            Err(Error::new(
-                ErrorKind::ShutDown,
-                "the token manager's runtime is gone",
-            ))
+        let underway = self.begin()?;
+        let work = async move {
+            let done = work.await;
+            drop(underway);
+            done
+        };
+        let done = self.runtime.spawn(work).await;
+        done.unwrap_or_else(|error| {
+            let message = "the token manager's runtime is gone, or the store panicked";
+            Err(Error::with_source(ErrorKind::ShutDown, message, error))
         })
     }
 
-    fn is_shut_down(&self) -> bool {
-        self.stage.load(Ordering::Acquire) >= SHUT_DOWN
+    /// What `work` comes to, or nothing if that takes too long. The caller may be on
+    /// another runtime than ours.
+    async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
+        let timeout = {
+            let _runtime = self.runtime.enter();
+            tokio::time::timeout(limit, work)
+        };
+        timeout.await.ok()
     }
 
     fn is_closed(&self) -> bool {
         self.stage.load(Ordering::Acquire) >= CLOSED
     }
+}
+
+/// Something that a shutdown waits for.
+struct Underway(Arc<Shared>);
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.underway.send_modify(|underway| *underway -= 1);
+    }
+}
+
+/// A record that can be used, and the version to save over.
+#[derive(Debug)]
+struct Opened {
+    version: Version,
+    record: Record,
 }
 
 impl fmt::Debug for TokenManager {

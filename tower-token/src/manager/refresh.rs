@@ -11,16 +11,16 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::Shared;
 use super::lease::{HeldLease, Leased, take_lease};
 use super::save::{Attempt, Save};
 use super::slot::Slot;
+use super::{Opened, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::{ExchangeId, Grant, GrantState, Intent, Owner, Record, Serial, TokenResponse};
 use crate::provider::{RefreshError, RefreshRequest, Verdict};
-use crate::store::{Expected, Opened, SaveOutcome, Version};
+use crate::store::{Expected, SaveOutcome, Version};
 
 /// How often a row may change under a refresh before it is left for later.
 const MAX_CONFLICTS: u32 = 8;
@@ -36,6 +36,8 @@ pub(super) enum Outcome {
         error: Error,
         retry_after: Option<Duration>,
     },
+    /// An earlier outcome is unknown, and it is too early to risk another.
+    NotBefore(Timestamp),
     /// The grant is not there, or cannot be refreshed.
     Ended(Error),
 }
@@ -73,7 +75,10 @@ async fn under_lease(
     while conflicts < MAX_CONFLICTS {
         let found = match shared.load(slot).await {
             Ok(Some(found)) => found,
-            Ok(None) => return Outcome::Ended(not_connected()),
+            Ok(None) => {
+                slot.vanish();
+                return Outcome::Ended(not_connected());
+            }
             Err(error) => return error.into(),
         };
         slot.publish(&found.record);
@@ -94,12 +99,7 @@ async fn under_lease(
                 sleep(deadline.since(now).min(Duration::from_millis(250))).await;
             }
             Decision::LeaveAlone => {
-                return Error::new(
-                    ErrorKind::TokenService,
-                    "the outcome of an earlier refresh is unknown: its refresh token is spent again \
-                     only when the access token is about to expire or was refused",
-                )
-                .into();
+                return Outcome::NotBefore(risked_from(&found.record.grant, slot));
             }
             Decision::Exchange => match write_intent(shared, slot, found, now).await {
                 Ok(Some(begun)) => return exchange(shared, slot, begun, lease).await,
@@ -218,6 +218,7 @@ async fn exchange(
     let left = begun.intent.deadline.since(lease.now());
     if left.is_zero() {
         // Whoever comes next may take the intent for abandoned, so it must not be used.
+        clear_intent(shared, slot, begun).await;
         return Error::new(
             ErrorKind::Store,
             "the store took too long to note the refresh",
@@ -348,6 +349,12 @@ async fn declare_dead(
             return Outcome::Ended(not_connected());
         }
         let sent = &begun.record.grant;
+        if record.grant.epoch == sent.epoch && record.grant.state != GrantState::Active {
+            // A sibling's verdict, or ours, whose acknowledgement was lost.
+            slot.publish(&record);
+            shared.emit(slot, EventKind::NeedsReauth);
+            return Outcome::Ended(needs_reauth());
+        }
         if record.grant.epoch != sent.epoch || record.grant.refresh_token != sent.refresh_token {
             slot.publish(&record);
             shared.emit(
@@ -405,22 +412,23 @@ pub(super) fn not_connected() -> Error {
 /// Whether a refresh token whose last exchange has an unknown outcome may be sent again:
 /// only when there is little left to lose.
 fn may_retry_unknown(shared: &Shared, slot: &Slot, record: &Record) -> bool {
-    about_to_expire(
-        &record.grant,
-        shared.clock.now(),
-        slot.provider().policy.margin,
-    ) || slot.is_refused(record.grant.serial())
+    shared.clock.now() >= risked_from(&record.grant, slot) || slot.is_refused(record.grant.serial())
 }
 
-/// Whether the access token is in the last quarter of its margin, or past it.
-fn about_to_expire(grant: &Grant, now: Timestamp, margin: Duration) -> bool {
+/// From when on an access token is about to expire: the last quarter of its margin.
+fn risked_from(grant: &Grant, slot: &Slot) -> Timestamp {
+    about_to_expire(grant, slot.provider().policy.margin)
+}
+
+fn about_to_expire(grant: &Grant, margin: Duration) -> Timestamp {
     let Some(token) = &grant.access_token else {
-        return true;
+        return Timestamp::from_unix_millis(0);
     };
-    token.expires_at().is_some_and(|expires_at| {
-        let margin = margin.min(expires_at.since(token.started()) / 3);
-        now + margin / 4 >= expires_at
-    })
+    token
+        .expires_at()
+        .map_or(Timestamp::FAR_FUTURE, |expires_at| {
+            expires_at - margin.min(expires_at.since(token.started()) / 3) / 4
+        })
 }
 
 #[cfg(test)]
@@ -438,6 +446,7 @@ mod tests {
         Record {
             grant: Grant::connected(GrantKey::new("p", "s"), 1, response, NOW, None).unwrap(),
             sequence: 1,
+            connect: ExchangeId([0; 16]),
             exchange: ExchangeId([0; 16]),
             intent: intent.map(|(owner, deadline)| Intent {
                 exchange: ExchangeId([9; 16]),
@@ -490,20 +499,18 @@ mod tests {
 
     #[test]
     fn an_unknown_outcome_is_risked_only_when_little_is_left() {
+        let connected =
+            |response| Grant::connected(GrantKey::new("p", "s"), 1, response, NOW, None).unwrap();
         let margin = Duration::from_secs(300);
-        let life = Duration::from_secs(3_600);
-        let response = TokenResponse::new("t").expires_in(life);
-        let grant = Grant::connected(GrantKey::new("p", "s"), 1, response, NOW, None).unwrap();
-        assert!(!about_to_expire(
-            &grant,
-            NOW + life - Duration::from_secs(200),
-            margin
-        ));
-        assert!(about_to_expire(
-            &grant,
-            NOW + life - Duration::from_secs(75),
-            margin
-        ));
-        assert!(about_to_expire(&grant, NOW + life * 2, margin));
+        let hour = TokenResponse::new("t").expires_in(Duration::from_secs(3_600));
+        let from = about_to_expire(&connected(hour), margin);
+        assert_eq!(from, NOW + Duration::from_secs(3_600 - 75));
+        let short = TokenResponse::new("t").expires_in(Duration::from_secs(12));
+        assert_eq!(
+            about_to_expire(&connected(short), margin),
+            NOW + Duration::from_secs(11)
+        );
+        let endless = connected(TokenResponse::new("t"));
+        assert_eq!(about_to_expire(&endless, margin), Timestamp::FAR_FUTURE);
     }
 }

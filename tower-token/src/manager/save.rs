@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Shared;
 use super::refresh::{Outcome, not_connected};
 use super::slot::Slot;
+use super::{Opened, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::{Intent, Record, TokenResponse};
-use crate::store::{Expected, Opened, SaveOutcome, Version};
+use crate::store::{Expected, SaveOutcome, Version};
 
 /// Tokens that were issued and are not stored yet.
 pub(super) struct Save {
@@ -51,30 +51,38 @@ impl Save {
         mut version: Version,
     ) -> Attempt {
         loop {
-            let next = match self.applied_to(&record, slot) {
-                Ok(next) => next,
-                Err(error) => return Attempt::Settled(error.into()),
-            };
-            let trouble = match shared.store.save(&next, Expected::Version(version)).await {
+            let (next, unusable) = self.applied_to(&record, slot);
+            let found = match shared.store.save(&next, Expected::Version(version)).await {
                 Ok(SaveOutcome::Saved(_)) => {
-                    return Attempt::Settled(self.stored(shared, slot, &next));
+                    return Attempt::Settled(self.stored(shared, slot, &next, unusable));
                 }
                 // Only the row knows what happened.
                 Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => shared.load(slot).await,
                 Err(error) => Err(error),
             };
-            let Ok(found) = trouble else {
-                // A rotated token that cannot be stored is better served than lost.
-                slot.publish_unsaved(&next);
-                self.base = Some((record, version));
-                return Attempt::Failed(Box::new(self));
+            let found = match found {
+                Ok(found) => found,
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::RolledBack) =>
+                {
+                    // Trying again will not mend the row; a connect will.
+                    shared.emit(slot, EventKind::Lost);
+                    return Attempt::Settled(error.into());
+                }
+                Err(_) => {
+                    // A rotated token that cannot be stored is better served than lost.
+                    slot.publish_unsaved(&next);
+                    self.base = Some((record, version));
+                    return Attempt::Failed(Box::new(self));
+                }
             };
             match (
                 settle(found.as_ref(), &self.intent, record.grant.epoch),
                 found,
             ) {
                 (Settle::Stored, Some(found)) => {
-                    return Attempt::Settled(self.stored(shared, slot, &found.record));
+                    let outcome = self.stored(shared, slot, &found.record, unusable);
+                    return Attempt::Settled(outcome);
                 }
                 (Settle::SaveAgain, Some(found)) => {
                     record = found.record;
@@ -82,21 +90,11 @@ impl Save {
                 }
                 (Settle::Adopt, Some(found)) => {
                     slot.publish(&found.record);
-                    shared.emit(
-                        slot,
-                        EventKind::Adopted {
-                            serial: found.record.grant.serial(),
-                        },
-                    );
+                    let serial = found.record.grant.serial();
+                    shared.emit(slot, EventKind::Adopted { serial });
                     return Attempt::Settled(Outcome::Done);
                 }
-                (_, found) => {
-                    if let Some(found) = found {
-                        slot.publish(&found.record);
-                    }
-                    shared.emit(slot, EventKind::Discarded);
-                    return Attempt::Settled(Outcome::Ended(not_connected()));
-                }
+                (_, found) => return Attempt::Settled(discarded(shared, slot, found)),
             }
         }
     }
@@ -125,37 +123,58 @@ impl Save {
         }
     }
 
-    fn applied_to(&self, record: &Record, slot: &Slot) -> Result<Record, Error> {
+    /// The record with the new tokens in it, and what is wrong with the access token if it
+    /// cannot be used. The rest is kept even then: the old refresh token is spent.
+    fn applied_to(&self, record: &Record, slot: &Slot) -> (Record, Option<Error>) {
         let mut next = record.clone();
-        next.grant
-            .apply(
-                self.response.clone(),
-                self.started,
-                slot.provider().policy.default_lifetime,
-            )
-            .map_err(|error| {
-                Error::with_source(
-                    ErrorKind::TokenService,
-                    "the token service answered a token that cannot be used",
-                    error,
-                )
-            })?;
+        let default_lifetime = slot.provider().policy.default_lifetime;
+        let applied = next
+            .grant
+            .apply(self.response.clone(), self.started, default_lifetime);
         next.intent = None;
         next.exchange = self.intent.exchange;
         next.sequence += 1;
-        Ok(next)
+        (next, applied.err())
     }
 
-    fn stored(&self, shared: &Shared, slot: &Slot, record: &Record) -> Outcome {
+    fn stored(
+        &self,
+        shared: &Shared,
+        slot: &Slot,
+        record: &Record,
+        unusable: Option<Error>,
+    ) -> Outcome {
         slot.publish(record);
-        shared.emit(
-            slot,
-            EventKind::Refreshed {
-                serial: record.grant.serial(),
-                took: shared.clock.now().since(self.started),
-            },
+        if let Some(error) = unusable {
+            let message = "the token service answered an access token that cannot be used";
+            return Error::with_source(ErrorKind::TokenService, message, error).into();
+        }
+        let (serial, took) = (
+            record.grant.serial(),
+            shared.clock.now().since(self.started),
         );
+        shared.emit(slot, EventKind::Refreshed { serial, took });
         Outcome::Done
+    }
+}
+
+/// The tokens belong to nobody any more.
+fn discarded(shared: &Shared, slot: &Slot, found: Option<Opened>) -> Outcome {
+    shared.emit(slot, EventKind::Discarded);
+    match found {
+        Some(found) => {
+            slot.publish(&found.record);
+            if found.record.grant.is_disconnected() {
+                Outcome::Ended(not_connected())
+            } else {
+                // Connected anew: whoever waited has a token.
+                Outcome::Done
+            }
+        }
+        None => {
+            slot.vanish();
+            Outcome::Ended(not_connected())
+        }
     }
 }
 
@@ -218,6 +237,7 @@ mod tests {
             record: Record {
                 grant: Grant::connected(key, epoch, response, NOW, None).unwrap(),
                 sequence: 1,
+                connect: exchange,
                 exchange,
                 intent: pending.map(intent),
             },

@@ -1,14 +1,17 @@
 //! Serving tokens: the fast path, and the ways to wait for a refresh.
 
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep};
 
 use super::Shared;
+use super::flight::Need;
 use super::refresh::{needs_reauth, not_connected};
 use super::slot::{Look, Refusal, Slot};
 use crate::error::{Error, ErrorKind};
@@ -56,7 +59,7 @@ impl Shared {
                 Look::Usable { token, due } => {
                     headers.insert(AUTHORIZATION, token.authorization().clone());
                     if due {
-                        self.refresh_behind(slot, token.serial());
+                        self.refresh_behind(slot, token.serial(), Need::Soon);
                     }
                     Ok(Attached::Token(token.serial()))
                 }
@@ -85,13 +88,13 @@ impl Shared {
             return Ok(token);
         }
         let slot = self.hold(key)?;
-        let mut deadline = pin!(self.wait_deadline());
+        let mut deadline = pin!(self.deadline());
         let (mut loaded, mut waits) = (false, 0);
         loop {
             match slot.look(self.clock.now(), min_validity) {
                 Look::Usable { token, due } => {
                     if due {
-                        self.refresh_behind(&slot, token.serial());
+                        self.refresh_behind(&slot, token.serial(), Need::Soon);
                     }
                     return Ok(token);
                 }
@@ -102,28 +105,26 @@ impl Shared {
                 } if waits > 0 => return Ok(token),
                 Look::Replace { serial, usable } if waits < MAX_WAITS => {
                     waits += 1;
-                    let landed = self
-                        .wait(&slot, serial, deadline.as_mut(), usable.is_some())
-                        .await;
-                    if let Err(error) = landed {
-                        // An error never replaces a usable token.
-                        return usable
-                            .filter(|token| !self.has_expired(token))
-                            .filter(|token| !slot.is_refused(token.serial()))
-                            .ok_or(error);
+                    let waited = self.wait(&slot, serial, deadline.as_mut(), usable.is_some());
+                    if let Err(error) = waited.await {
+                        return self.usable_after_all(&slot).ok_or(error);
                     }
                 }
                 Look::Spent | Look::Unknown if !loaded => {
                     loaded = true;
-                    if let Some(found) = self.load(&slot).await? {
-                        slot.publish(&found.record);
-                        if found.record.grant.is_disconnected() {
-                            return Err(not_connected());
-                        }
+                    match before(deadline.as_mut(), self.load(&slot)).await? {
+                        Some(found) => slot.publish(&found.record),
+                        None => slot.vanish(),
                     }
                 }
                 Look::Spent => return Err(needs_reauth()),
                 Look::Unknown => return Err(not_connected()),
+                Look::Replace { .. } if slot.work().flight.is_some() => {
+                    return Err(Error::new(
+                        ErrorKind::Store,
+                        "a refreshed token has expired before it could be stored: look at the store",
+                    ));
+                }
                 Look::Replace { .. } => {
                     return Err(Error::new(
                         ErrorKind::TokenService,
@@ -131,6 +132,15 @@ impl Shared {
                     ));
                 }
             }
+        }
+    }
+
+    /// What is there when a wait came to nothing: an error never replaces a usable token,
+    /// and somebody may have brought one meanwhile.
+    fn usable_after_all(&self, slot: &Slot) -> Option<AccessToken> {
+        match slot.look(self.clock.now(), Duration::ZERO) {
+            Look::Usable { token, .. } => Some(token),
+            Look::Replace { .. } | Look::Spent | Look::Unknown => None,
         }
     }
 
@@ -142,26 +152,31 @@ impl Shared {
         serial: Serial,
     ) -> Option<AccessToken> {
         let slot = self.hold(key).ok()?;
-        match self.note_refusal(&slot, serial) {
-            Refusal::Replaced(token) => Some(token),
-            Refusal::Again => None,
-            Refusal::Replace => {
-                let deadline = pin!(self.wait_deadline());
-                self.wait(&slot, serial, deadline, false).await.ok()?;
-                match slot.look(self.clock.now(), Duration::ZERO) {
-                    Look::Usable { token, .. } if token.serial() > serial => Some(token),
-                    _ => None,
-                }
+        let stale = match self.note_refusal(&slot, serial) {
+            Refusal::Replaced(token) => return Some(token),
+            Refusal::Again => return None,
+            Refusal::Replace { stale } => stale,
+        };
+        let mut deadline = pin!(self.deadline());
+        // Twice: the flight that is joined may have begun for an older token.
+        for _ in 0..MAX_WAITS {
+            let waited = self.wait(&slot, stale, deadline.as_mut(), false).await;
+            let newer = self
+                .usable_after_all(&slot)
+                .filter(|token| token.serial() > stale);
+            if newer.is_some() || waited.is_err() {
+                return newer;
             }
         }
+        None
     }
 
     /// After a 401 that goes back to the caller: refreshes for whoever comes next.
     pub(crate) fn replace_refused_behind(self: &Arc<Self>, key: &GrantKey, serial: Serial) {
         if let Ok(slot) = self.hold(key)
-            && matches!(self.note_refusal(&slot, serial), Refusal::Replace)
+            && let Refusal::Replace { stale } = self.note_refusal(&slot, serial)
         {
-            self.refresh_behind(&slot, serial);
+            self.refresh_behind(&slot, stale, Need::Now);
         }
     }
 
@@ -178,22 +193,51 @@ impl Shared {
         deadline: Pin<&mut Sleep>,
         token_was_usable: bool,
     ) -> Result<(), Error> {
-        let flight = self.join(slot, stale)?;
+        let need = if token_was_usable {
+            Need::Soon
+        } else {
+            Need::Now
+        };
+        let flight = self.join(slot, stale, need)?;
         let started = self.clock.now();
-        let landed = flight.landed(deadline).await;
+        let landed = before(deadline, flight.landed()).await;
+        let took = self.clock.now().since(started);
         self.emit(
             slot,
             EventKind::Waited {
-                took: self.clock.now().since(started),
+                took,
                 token_was_usable,
             },
         );
         landed
     }
 
-    fn has_expired(&self, token: &AccessToken) -> bool {
-        token.expires_at().is_some_and(|at| at <= self.clock.now())
+    /// How long a caller waits, from now on. The caller may be on another runtime than
+    /// ours, or on none.
+    fn deadline(&self) -> Sleep {
+        let _runtime = self.runtime.enter();
+        sleep(self.wait_deadline)
     }
+}
+
+/// What `work` comes to, if it does so before `deadline`.
+async fn before<T>(
+    mut deadline: Pin<&mut Sleep>,
+    work: impl Future<Output = Result<T, Error>>,
+) -> Result<T, Error> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(done);
+        }
+        deadline.as_mut().poll(cx).map(|()| {
+            Err(Error::new(
+                ErrorKind::Timeout,
+                "no token was there before the caller's deadline; the refresh goes on",
+            ))
+        })
+    })
+    .await
 }
 
 /// A token goes only to an origin its provider allows.

@@ -56,6 +56,9 @@ pub(super) struct Work {
     holders: u32,
     pub(super) flight: Option<FlightHandle>,
     pub(super) backoff: Backoff,
+    /// An earlier refresh has an unknown outcome: until then another is only risked for a
+    /// token that has expired or was refused.
+    pub(super) not_before: Option<Timestamp>,
     /// The newest row that was seen, by epoch and sequence.
     seen: (u64, u64),
     healed: Option<Healed>,
@@ -101,8 +104,9 @@ pub(super) enum Look {
 pub(super) enum Refusal {
     /// It has been replaced since.
     Replaced(AccessToken),
-    /// It has to be replaced now.
-    Replace,
+    /// The token of this serial has to be replaced now: it, or the one that replaced it
+    /// and has come to its end as well.
+    Replace { stale: Serial },
     /// It was issued a moment ago for this very reason: another will not help.
     Again,
 }
@@ -185,8 +189,18 @@ impl Slot {
     /// served.
     pub(super) fn publish(&self, record: &Record) {
         let mut work = self.work.lock();
-        work.seen = work.seen.max((record.grant.epoch, record.sequence));
-        self.swap_in(&record.grant);
+        // A slow load may bring a row that has been overwritten since.
+        if record.rank() >= work.seen {
+            work.seen = record.rank();
+            self.swap_in(&record.grant);
+        }
+    }
+
+    /// Stops serving a grant whose row is gone.
+    pub(super) fn vanish(&self) {
+        let work = self.work.lock();
+        let epoch = work.seen.0;
+        self.current.store(Some(Arc::new(Current::Ended { epoch })));
     }
 
     /// The same for a record that could not be stored yet.
@@ -238,10 +252,17 @@ impl Slot {
         let work = self.work.lock();
         let current = self.current.load_full();
         let Some(Current::Live(entry)) = current.as_deref() else {
-            return Refusal::Replace;
+            return Refusal::Replace { stale: serial };
         };
-        if entry.token.serial() > serial && !entry.refused {
-            return Refusal::Replaced(entry.token.clone());
+        let served = entry.token.serial();
+        if served > serial {
+            let usable =
+                !entry.refused && entry.window.at(now, Duration::ZERO) != Freshness::Expired;
+            return if usable {
+                Refusal::Replaced(entry.token.clone())
+            } else {
+                Refusal::Replace { stale: served }
+            };
         }
         let healed_lately = work.healed.is_some_and(|healed| {
             healed.serial == serial && now.since(healed.at) < healed.cooldown()
@@ -249,12 +270,12 @@ impl Slot {
         if healed_lately && !entry.refused {
             return Refusal::Again;
         }
-        if entry.token.serial() == serial && !entry.refused {
+        if served == serial && !entry.refused {
             let mut entry = entry.clone();
             entry.refused = true;
             self.current.store(Some(Arc::new(Current::Live(entry))));
         }
-        Refusal::Replace
+        Refusal::Replace { stale: serial }
     }
 
     /// Whether the token of `serial` was refused.
@@ -375,6 +396,7 @@ mod tests {
         Record {
             grant,
             sequence: issues,
+            connect: ExchangeId([0; 16]),
             exchange: ExchangeId([0; 16]),
             intent: None,
         }
@@ -413,7 +435,7 @@ mod tests {
         let slot = slot();
         slot.publish(&record(1, 1));
         let first = Serial { epoch: 1, issue: 1 };
-        assert!(matches!(slot.refuse(first, NOW), Refusal::Replace));
+        assert!(matches!(slot.refuse(first, NOW), Refusal::Replace { .. }));
         slot.publish(&record(1, 1));
         assert_eq!(served(&slot), None);
         slot.publish(&record(1, 2));
@@ -423,14 +445,30 @@ mod tests {
         assert!(matches!(slot.refuse(second, NOW), Refusal::Again));
         assert_eq!(served(&slot), Some(second));
         let later = NOW + Duration::from_secs(5);
-        assert!(matches!(slot.refuse(second, later), Refusal::Replace));
+        assert!(matches!(
+            slot.refuse(second, later),
+            Refusal::Replace { .. }
+        ));
+        // The successor has come to its end as well: that is what has to be replaced.
+        let hour_later = NOW + Duration::from_secs(3_600);
+        assert!(
+            matches!(slot.refuse(first, hour_later), Refusal::Replace { stale } if stale == second)
+        );
         // Refused again and again, it is left alone for longer and longer.
         slot.publish(&record(1, 3));
         slot.healed(second, later);
         let third = Serial { epoch: 1, issue: 3 };
         let after = |secs| slot.refuse(third, later + Duration::from_secs(secs));
         assert!(matches!(after(9), Refusal::Again));
-        assert!(matches!(after(10), Refusal::Replace));
+        assert!(matches!(after(10), Refusal::Replace { .. }));
+    }
+
+    #[test]
+    fn a_fresh_token_is_served_while_somebody_holds_the_lock() {
+        let slot = slot();
+        slot.publish(&record(1, 1));
+        let _work = slot.work();
+        assert!(served(&slot).is_some());
     }
 
     #[test]

@@ -139,7 +139,7 @@ impl IntoProvider for OAuth2 {
         })?;
         let transport = match self.transport {
             Some(transport) => transport,
-            None => default_transport(&self.name)?,
+            None => default_transport(&self.name, endpoint.scheme_str() == Some("http"))?,
         };
         let provider = Provider {
             name: self.name,
@@ -157,8 +157,8 @@ impl IntoProvider for OAuth2 {
 }
 
 #[cfg(feature = "oauth2-http")]
-fn default_transport(provider: &str) -> Result<Arc<dyn Transport>, Error> {
-    match super::reqwest::ReqwestTransport::new() {
+fn default_transport(provider: &str, loopback: bool) -> Result<Arc<dyn Transport>, Error> {
+    match super::reqwest::ReqwestTransport::new(loopback) {
         Ok(transport) => Ok(Arc::new(transport)),
         Err(error) => Err(Error::with_source(
             ErrorKind::Config,
@@ -169,7 +169,7 @@ fn default_transport(provider: &str) -> Result<Arc<dyn Transport>, Error> {
 }
 
 #[cfg(not(feature = "oauth2-http"))]
-fn default_transport(provider: &str) -> Result<Arc<dyn Transport>, Error> {
+fn default_transport(provider: &str, _: bool) -> Result<Arc<dyn Transport>, Error> {
     Err(Error::new(
         ErrorKind::Config,
         format!(

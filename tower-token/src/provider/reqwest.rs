@@ -10,8 +10,15 @@ use super::transport::{Answer, Collected, SendFuture, Transport, TransportError}
 pub(crate) struct ReqwestTransport(Client);
 
 impl ReqwestTransport {
-    pub(crate) fn new() -> Result<Self, reqwest::Error> {
-        Client::builder()
+    /// `loopback`: for a token service on this machine, over plain http.
+    pub(crate) fn new(loopback: bool) -> Result<Self, reqwest::Error> {
+        let builder = if loopback {
+            // A proxy from the environment would be sent the secrets in clear.
+            Client::builder().no_proxy()
+        } else {
+            Client::builder().https_only(true)
+        };
+        builder
             // Following one would replay the client's secret to another place.
             .redirect(Policy::none())
             .user_agent(concat!("tower-token/", env!("CARGO_PKG_VERSION")))
@@ -39,14 +46,16 @@ impl Transport for ReqwestTransport {
     }
 }
 
+/// Errors go on without the URL: its query may hold a key.
 fn classify(error: reqwest::Error) -> TransportError {
+    let error = error.without_url();
     if error.is_connect() || error.is_builder() {
         TransportError::NotSent(error.into())
     } else {
-        sent(error)
+        TransportError::Sent(error.into())
     }
 }
 
 fn sent(error: reqwest::Error) -> TransportError {
-    TransportError::Sent(error.into())
+    TransportError::Sent(error.without_url().into())
 }

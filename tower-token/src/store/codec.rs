@@ -41,7 +41,7 @@ pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
         Some((&SCHEMA, rest)) => postcard::from_bytes(rest).map_err(|_| unreadable()),
         Some(_) => Err(Error::new(
             ErrorKind::Damaged,
-            "a record was written by a newer version of tower-token",
+            "a record was written by another version of tower-token",
         )),
         None => Err(unreadable()),
     }
@@ -56,6 +56,7 @@ pub(super) struct WireRecord {
     sequence: u64,
     epoch: u64,
     state: WireState,
+    connect: [u8; 16],
     exchange: [u8; 16],
     intent: Option<WireIntent>,
     access_token: Option<WireToken>,
@@ -112,6 +113,7 @@ impl From<&Record> for WireRecord {
                     since: since.as_unix_millis(),
                 },
             },
+            connect: record.connect.0,
             exchange: record.exchange.0,
             intent: record.intent.map(|intent| WireIntent {
                 exchange: intent.exchange.0,
@@ -164,7 +166,7 @@ impl TryFrom<WireRecord> for Record {
                 WireState::NeedsReauth { since } => GrantState::NeedsReauth { since: at(since) },
                 WireState::Disconnected { since } => GrantState::Disconnected { since: at(since) },
             },
-            access_token: access_token.transpose()?,
+            access_token: access_token.transpose().map_err(|_| unreadable())?,
             refresh_token: wire.refresh_token.map(secret),
             refresh_expires_at: wire.refresh_expires_at.map(at),
             id_token: wire.id_token.map(secret),
@@ -176,6 +178,7 @@ impl TryFrom<WireRecord> for Record {
         Ok(Self {
             grant,
             sequence: wire.sequence,
+            connect: ExchangeId(wire.connect),
             exchange: ExchangeId(wire.exchange),
             intent: wire.intent.map(|wire| Intent {
                 exchange: ExchangeId(wire.exchange),
@@ -216,6 +219,7 @@ mod tests {
         Record {
             grant: Grant::connected(key, 3, response, now, None).unwrap(),
             sequence: 9,
+            connect: ExchangeId([5; 16]),
             exchange: ExchangeId([1; 16]),
             intent: Some(Intent {
                 exchange: ExchangeId([2; 16]),
@@ -247,13 +251,13 @@ mod tests {
     }
 
     #[test]
-    fn a_newer_schema_is_said_and_not_guessed_at() {
+    fn another_schema_is_said_and_not_guessed_at() {
         let mut bytes = encoded(&full());
         bytes[0] = SCHEMA + 1;
         let Err(error) = read::<WireRecord>(&bytes) else {
             panic!("it was read")
         };
-        assert!(error.to_string().contains("newer version"));
+        assert!(error.to_string().contains("another version"));
     }
 
     proptest::proptest! {

@@ -130,17 +130,26 @@ impl SealedRow {
         &self.0
     }
 
-    /// No row is longer than this: 1 MiB.
-    pub const MAX_LEN: usize = 1 << 20;
+    /// No row is longer than this: 4 MiB. A connect brings at most 1 MiB, and so does each
+    /// answer of a token service; what one leaves out is carried forward.
+    pub const MAX_LEN: usize = 4 << 20;
 }
 
 /// A row as it was stored.
+#[non_exhaustive]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The store's number of this write; see [`ByteStore::save`].
     pub version: Version,
     /// What was given as [`SealedRow::bytes`].
     pub bytes: Bytes,
+}
+
+impl Row {
+    /// A row as it was stored.
+    pub fn new(version: Version, bytes: Bytes) -> Self {
+        Self { version, bytes }
+    }
 }
 
 /// A store's number of a write.

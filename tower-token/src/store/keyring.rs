@@ -145,12 +145,14 @@ impl KeyRing {
 }
 
 fn decode_key(word: &str) -> Option<Key> {
-    let standard = STANDARD
-        .decode(word)
-        .or_else(|_| STANDARD_NO_PAD.decode(word));
-    let bytes = standard.or_else(|_| URL_SAFE_NO_PAD.decode(word.trim_end_matches('=')));
-    let bytes = Zeroizing::new(bytes.ok()?);
-    bytes.as_slice().try_into().ok().map(Key::new)
+    let word = word.trim_end_matches('=');
+    // A longer text does not fit, or leaves more than a key: either way it is none.
+    let mut bytes = Zeroizing::new([0; 36]);
+    let standard = STANDARD_NO_PAD.decode_slice(word, &mut *bytes);
+    let len = standard
+        .or_else(|_| URL_SAFE_NO_PAD.decode_slice(word, &mut *bytes))
+        .ok()?;
+    bytes[..len].try_into().ok().map(Key::new)
 }
 
 fn key_error(message: String) -> Error {

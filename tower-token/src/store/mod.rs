@@ -23,7 +23,7 @@ pub use self::contract_suite::contract_suite;
 pub use self::keyring::KeyRing;
 pub use self::memory::MemoryStore;
 pub(crate) use self::seal::fill;
-pub(crate) use self::sealed::Opened;
+pub(crate) use self::sealed::Found;
 pub use self::sealed::SealedStore;
 #[cfg(feature = "sled")]
 pub use self::sled::SledStore;

@@ -36,11 +36,11 @@ pub struct SealedStore {
     durability: Durability,
 }
 
-/// A record as it was found, and the version to save over.
+/// A row as it was found: the version to save over, and the record if it opens.
 #[derive(Debug)]
-pub(crate) struct Opened {
+pub(crate) struct Found {
     pub(crate) version: Version,
-    pub(crate) record: Record,
+    pub(crate) record: Result<Record, Error>,
 }
 
 impl SealedStore {
@@ -65,12 +65,16 @@ impl SealedStore {
         self.durability
     }
 
-    pub(crate) async fn load(&self, key: &GrantKey) -> Result<Option<Opened>, Error> {
+    /// The row of `key`: its version, also where what stands in it cannot be used.
+    pub(crate) async fn load(&self, key: &GrantKey) -> Result<Option<Found>, Error> {
         let row_key = self.keyset.row(key);
         let Some(row) = self.store.load(&row_key).await? else {
             return Ok(None);
         };
-        self.opened(&row_key, &row).map(Some)
+        Ok(Some(Found {
+            version: row.version,
+            record: self.opened(&row_key, &row),
+        }))
     }
 
     pub(crate) async fn save(
@@ -91,7 +95,7 @@ impl SealedStore {
         if sealed.len() > SealedRow::MAX_LEN {
             return Err(Error::new(
                 ErrorKind::Store,
-                "the grant is too large to be stored: 1 MiB is the limit",
+                "the grant is too large to be stored: 4 MiB is the limit",
             ));
         }
         Ok(self
@@ -104,7 +108,7 @@ impl SealedStore {
     pub(crate) async fn list(&self, subject: &str) -> Result<Vec<Record>, Error> {
         let rows = self.store.list(self.keyset.group(subject)).await?;
         rows.iter()
-            .map(|(row_key, row)| Ok(self.opened(row_key, row)?.record))
+            .map(|(row_key, row)| self.opened(row_key, row))
             .collect()
     }
 
@@ -144,7 +148,7 @@ impl SealedStore {
     }
 
     /// Opens a row, and makes sure that what stands in it belongs there.
-    fn opened(&self, row_key: &RowKey, row: &Row) -> Result<Opened, Error> {
+    fn opened(&self, row_key: &RowKey, row: &Row) -> Result<Record, Error> {
         let key = self.keyset.by_id(seal::key_id(&row.bytes)?)?;
         let text = seal::open(key, self.place(row_key), &row.bytes)?;
         let record = Record::try_from(codec::read::<WireRecord>(&text)?)?;
@@ -154,10 +158,7 @@ impl SealedStore {
                 "a record names another grant than the row it stands in",
             ));
         }
-        Ok(Opened {
-            version: row.version,
-            record,
-        })
+        Ok(record)
     }
 }
 
@@ -175,11 +176,15 @@ async fn load_or_create(store: &dyn DynByteStore, ring: &KeyRing) -> Result<Keys
         return Keyset::unwrap(&row, ring);
     }
     if !store.scan(None, 1).await?.is_empty() {
-        return Err(Error::new(
-            ErrorKind::Key,
-            "the store holds rows but not the keyset that opens them: restore the keyset row from \
-             a backup; without it they cannot be read",
-        ));
+        // Another first start may have come between the two looks.
+        return match store.load(&row_key).await? {
+            Some(row) => Keyset::unwrap(&row, ring),
+            None => Err(Error::new(
+                ErrorKind::Key,
+                "the store holds rows but not the keyset that opens them: restore the keyset row \
+                 from a backup; without it they cannot be read",
+            )),
+        };
     }
     let keyset = Keyset::generate()?;
     match store
@@ -215,6 +220,7 @@ mod tests {
         Record {
             grant: Grant::connected(key.clone(), 1, response, now, None).unwrap(),
             sequence: 1,
+            connect: ExchangeId([0; 16]),
             exchange: ExchangeId([0; 16]),
             intent: None,
         }
@@ -244,11 +250,10 @@ mod tests {
             .save(&to, moved, Expected::Version(there.version))
             .await
             .unwrap();
-        assert_eq!(
-            store.load(&bob).await.unwrap_err().kind(),
-            ErrorKind::Damaged
-        );
-        assert!(store.load(&ada).await.is_ok());
+        let record = |found: Option<super::Found>| found.unwrap().record;
+        let opened = record(store.load(&bob).await.unwrap());
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Damaged);
+        assert!(record(store.load(&ada).await.unwrap()).is_ok());
     }
 
     #[tokio::test]

@@ -2,9 +2,10 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::iter;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -18,6 +19,8 @@ use super::super::contract::{
 };
 use super::layout::{Head, chunk_key, cut};
 
+/// Held for as long as the folder is open; its file stays.
+const LOCK: &str = "tower-token.lock";
 /// Marks a folder as ours, and says how rows lie in it.
 const FORMAT_KEY: &[u8] = b"tower-token format";
 const FORMAT: &[u8] = b"1";
@@ -38,11 +41,15 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
-        make_folder(folder)
+        let made = make_folder(folder)
             .map_err(|error| unavailable(folder, "cannot be made").with_source(error))?;
+        // Another program's database is not for us to tidy up.
+        let ours = folder.join(LOCK).exists();
         let lock = lock(folder)?;
-        remove_unfinished_snapshots(folder)
-            .map_err(|error| unavailable(folder, "cannot be cleaned").with_source(error))?;
+        if ours {
+            remove_unfinished_snapshots(folder)
+                .map_err(|error| unavailable(folder, "cannot be cleaned").with_source(error))?;
+        }
         // Damaged files make sled panic. `panic = "abort"` would defeat this.
         let db = catch_unwind(AssertUnwindSafe(|| open_db(folder)))
             .unwrap_or_else(|_| Err(damaged(folder, "sled gave up reading it")))?;
@@ -59,9 +66,11 @@ impl Engine {
         };
         engine.check_format(folder)?;
         engine.sync()?;
-        // The files' own entries in their folder must outlive a power cut, too.
-        sync_folder(folder)
-            .map_err(|error| unavailable(folder, "cannot be synced").with_source(error))?;
+        // The files' own entries in their folders must outlive a power cut, too.
+        for folder in iter::once(folder).chain(made.iter().map(PathBuf::as_path)) {
+            sync_folder(folder)
+                .map_err(|error| unavailable(folder, "cannot be synced").with_source(error))?;
+        }
         Ok(engine)
     }
 
@@ -248,12 +257,22 @@ fn is_lock(error: &io::Error) -> bool {
         || error.to_string().contains("could not acquire lock")
 }
 
-fn make_folder(folder: &Path) -> io::Result<()> {
+/// Makes the folder, and returns those that got a new entry by that.
+fn make_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing = folder.ancestors().take_while(|folder| !folder.exists());
+    let parents = missing
+        .filter_map(Path::parent)
+        .map(|parent| match parent.as_os_str() {
+            here if here.is_empty() => PathBuf::from("."),
+            _ => parent.to_owned(),
+        });
+    let parents = parents.collect();
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
+    builder.create(folder)?;
+    Ok(parents)
 }
 
 /// One process per folder. Taken before anything is touched: what looks left over may be
@@ -263,14 +282,18 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         .create(true)
         .truncate(false)
         .write(true)
-        .open(folder.join("tower-token.lock"))
+        .open(folder.join(LOCK))
         .map_err(|error| unavailable(folder, "cannot be written").with_source(error))?;
     // A former handle of this process may need a moment to let go.
+    let contended = fs2::lock_contended_error().raw_os_error();
     for _ in 0..20 {
-        if file.try_lock_exclusive().is_ok() {
-            return Ok(file);
+        match file.try_lock_exclusive() {
+            Ok(()) => return Ok(file),
+            Err(error) if error.raw_os_error() == contended => {
+                thread::sleep(Duration::from_millis(25));
+            }
+            Err(error) => return Err(unavailable(folder, "cannot be locked").with_source(error)),
         }
-        thread::sleep(Duration::from_millis(25));
     }
     Err(StoreError::new(
         StoreErrorKind::InUse,
@@ -299,15 +322,7 @@ fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
 /// Windows has no such call; NTFS journals its folders.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
-    {
-        File::open(folder)?.sync_all()?;
-        if let Some(parent) = folder
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty())
-        {
-            File::open(parent)?.sync_all()?;
-        }
-    }
+    File::open(folder)?.sync_all()?;
     #[cfg(not(unix))]
     let _ = folder;
     Ok(())

@@ -108,14 +108,12 @@ impl SledStore {
         keys: impl Fn(&T, &dyn Fn(&RowKey) -> bool) -> bool,
     ) -> Result<T, StoreError> {
         loop {
-            let found = {
-                let engine = self.engine()?;
-                self.writer.check()?;
-                read(&engine)?
-            };
+            let found = read(&*self.engine()?)?;
             // After the read: a save is pending from before it is applied until after
             // it is synced, so what was read is either pending now or on the disk.
             if !self.pending.touches(|pending| keys(&found, pending)) {
+                // Last: a save that could not be synced is no longer pending either.
+                self.writer.check()?;
                 return Ok(found);
             }
             self.writer.barrier().await?;

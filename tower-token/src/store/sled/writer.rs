@@ -70,7 +70,7 @@ impl Writer {
         expected: Expected,
     ) -> Result<SaveOutcome, StoreError> {
         self.check()?;
-        let place = self.commands.reserve().await.map_err(|_| closed())?;
+        let place = self.commands.reserve().await.map_err(|_| self.gone())?;
         let (reply, answer) = oneshot::channel();
         self.pending.add(&key);
         place.send(Command::Save {
@@ -86,8 +86,8 @@ impl Writer {
     pub(super) async fn barrier(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.commands.send(Command::Barrier(reply)).await;
-        sent.map_err(|_| closed())?;
-        answer.await.map_err(|_| closed())
+        sent.map_err(|_| self.gone())?;
+        answer.await.map_err(|_| self.gone())
     }
 
     pub(super) async fn close(&self) {
@@ -110,10 +110,25 @@ impl Writer {
     }
 }
 
+impl Writer {
+    /// Why the thread does not answer.
+    fn gone(&self) -> StoreError {
+        self.check().err().unwrap_or_else(closed)
+    }
+}
+
 struct Run {
     engine: Arc<Engine>,
     pending: Arc<Pending>,
     failed: Arc<AtomicBool>,
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.failed.store(true, Ordering::Release);
+        }
+    }
 }
 
 impl Run {
