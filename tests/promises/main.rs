@@ -16,6 +16,7 @@ mod one_user_never_gets_anothers_token;
 mod the_disk_says_nothing;
 mod the_process_may_die;
 mod the_runtime_may_go;
+mod the_tower_contract_is_kept;
 mod users_come_and_go;
 mod what_is_due_is_refreshed_behind;
 

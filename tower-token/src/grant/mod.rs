@@ -72,19 +72,7 @@ impl Grant {
     ) -> Result<Self, Error> {
         // What the caller says of the time can only make the token older.
         let started = response.obtained_at.map_or(now, |at| at.min(now));
-        let mut grant = Self {
-            key,
-            epoch,
-            state: GrantState::Active,
-            access_token: None,
-            refresh_token: None,
-            refresh_expires_at: None,
-            id_token: None,
-            scope: None,
-            connected_at: now,
-            refreshed_at: now,
-            metadata: BTreeMap::new(),
-        };
+        let mut grant = Self::empty(key, epoch, GrantState::Active, now);
         grant.apply(response, started, default_lifetime)?;
         Ok(grant)
     }
@@ -124,10 +112,14 @@ impl Grant {
 
     /// Wipes every secret and leaves the mark of a disconnect.
     pub(crate) fn disconnected(key: GrantKey, epoch: u64, now: Timestamp) -> Self {
+        Self::empty(key, epoch, GrantState::Disconnected { since: now }, now)
+    }
+
+    fn empty(key: GrantKey, epoch: u64, state: GrantState, now: Timestamp) -> Self {
         Self {
             key,
             epoch,
-            state: GrantState::Disconnected { since: now },
+            state,
             access_token: None,
             refresh_token: None,
             refresh_expires_at: None,

@@ -16,6 +16,24 @@ pub enum TokenServiceError<E> {
     Inner(E),
 }
 
+impl<E: Into<Box<dyn StdError + Send + Sync>>> TokenServiceError<E> {
+    /// Whichever error is inside, boxed. For inner services that fail with a box, as many
+    /// Tower layers do: a box is no [`Error`](StdError) by itself.
+    ///
+    /// ```
+    /// use tower_token::TokenServiceError;
+    ///
+    /// let error = TokenServiceError::Inner(Box::<dyn std::error::Error + Send + Sync>::from("x"));
+    /// assert_eq!(error.into_boxed().to_string(), "x");
+    /// ```
+    pub fn into_boxed(self) -> Box<dyn StdError + Send + Sync> {
+        match self {
+            Self::Token(error) => error.into(),
+            Self::Inner(error) => error.into(),
+        }
+    }
+}
+
 impl<E: fmt::Display> fmt::Display for TokenServiceError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Shared;
-use super::refresh::new_exchange;
+use super::refresh::{kept_changing, new_exchange};
 use super::slot::Slot;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -155,8 +155,4 @@ fn check_key(key: &GrantKey) -> Result<(), Error> {
         ));
     }
     Ok(())
-}
-
-fn kept_changing() -> Error {
-    Error::new(ErrorKind::Store, "the grant's row kept changing: try again")
 }

@@ -5,12 +5,15 @@ mod backoff;
 mod builder;
 mod cache;
 mod connect;
+mod decide;
+mod failure;
 mod flight;
 mod lease;
 mod refresh;
 mod save;
 mod serve;
 mod slot;
+mod state;
 
 use std::collections::HashMap;
 use std::fmt;

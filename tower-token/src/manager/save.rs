@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::refresh::{Outcome, not_connected};
+use super::refresh::Outcome;
 use super::slot::Slot;
+use super::state::not_connected;
 use super::{Opened, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};

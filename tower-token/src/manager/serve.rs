@@ -12,8 +12,8 @@ use tokio::time::{Sleep, sleep};
 
 use super::Shared;
 use super::flight::Need;
-use super::refresh::{needs_reauth, not_connected};
 use super::slot::{Look, Refusal, Slot};
+use super::state::{needs_reauth, not_connected};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::{AccessToken, Serial};

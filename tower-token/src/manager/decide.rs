@@ -1,0 +1,149 @@
+//! What a refresh does about a grant: one pure function of its row.
+
+use std::time::Duration;
+
+use super::state::{needs_reauth, not_connected};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::grant::{Grant, GrantState, Owner, Record, Serial};
+
+/// What to do about a grant, from its row alone.
+#[derive(Debug)]
+pub(super) enum Decision {
+    /// The row holds a newer token than the one to be replaced.
+    Adopt,
+    /// Somebody else's exchange is under way.
+    WaitUntil(Timestamp),
+    /// An exchange's outcome is unknown, and it is too early to risk another.
+    LeaveAlone,
+    Exchange,
+    End(Error),
+}
+
+/// What to do to replace the token of `stale`. `us` is this manager, `store_now` the time
+/// that intents go by; `may_retry_unknown` is asked only where an outcome is unknown.
+pub(super) fn decide(
+    record: &Record,
+    stale: Serial,
+    us: Owner,
+    store_now: Timestamp,
+    may_retry_unknown: impl FnOnce() -> bool,
+) -> Decision {
+    let grant = &record.grant;
+    if grant.is_disconnected() {
+        return Decision::End(not_connected());
+    }
+    if grant.serial() > stale {
+        return Decision::Adopt;
+    }
+    if !matches!(grant.state, GrantState::Active) || !grant.can_refresh() {
+        return Decision::End(needs_reauth());
+    }
+    match &record.intent {
+        None => Decision::Exchange,
+        // One flight per grant here: an intent of ours is left from an earlier one.
+        Some(intent) if intent.owner != us && store_now < intent.deadline => {
+            Decision::WaitUntil(intent.deadline)
+        }
+        Some(_) if may_retry_unknown() => Decision::Exchange,
+        Some(_) => Decision::LeaveAlone,
+    }
+}
+
+/// From when on a refresh token whose last exchange has an unknown outcome is sent again:
+/// in the last quarter of the access token's margin there is little left to lose.
+pub(super) fn risked_from(grant: &Grant, margin: Duration) -> Timestamp {
+    let Some(token) = &grant.access_token else {
+        return Timestamp::from_unix_millis(0);
+    };
+    token
+        .expires_at()
+        .map_or(Timestamp::FAR_FUTURE, |expires_at| {
+            expires_at - margin.min(expires_at.since(token.started()) / 3) / 4
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::grant::{ExchangeId, Intent, TokenResponse};
+    use crate::key::GrantKey;
+
+    const NOW: Timestamp = Timestamp::from_unix_millis(1_000_000);
+    const US: Owner = Owner([1; 16]);
+    const OTHERS: Owner = Owner([2; 16]);
+    const FIRST: Serial = Serial { epoch: 1, issue: 1 };
+
+    fn record(intent: Option<(Owner, i64)>) -> Record {
+        let response = TokenResponse::new("t").refresh_token("r");
+        Record {
+            grant: Grant::connected(GrantKey::new("p", "s"), 1, response, NOW, None).unwrap(),
+            sequence: 1,
+            connect: ExchangeId([0; 16]),
+            exchange: ExchangeId([0; 16]),
+            intent: intent.map(|(owner, deadline)| Intent {
+                exchange: ExchangeId([9; 16]),
+                owner,
+                token_hash: [0; 16],
+                started: NOW,
+                deadline: Timestamp::from_unix_millis(
+                    NOW.as_unix_millis().wrapping_add_signed(deadline),
+                ),
+            }),
+        }
+    }
+
+    fn decided(record: &Record, stale: Serial, may_retry: bool) -> String {
+        let decision = decide(record, stale, US, NOW, || may_retry);
+        format!("{decision:?}")
+            .split(['(', ' ', '{'])
+            .next()
+            .unwrap()
+            .to_owned()
+    }
+
+    #[test]
+    fn every_row_has_its_decision() {
+        let mut ended = record(None);
+        ended.grant.give_up(NOW);
+        let mut gone = record(None);
+        gone.grant = Grant::disconnected(GrantKey::new("p", "s"), 2, NOW);
+        let mut newer = record(None);
+        newer
+            .grant
+            .apply(TokenResponse::new("t2"), NOW, None)
+            .unwrap();
+        let table = [
+            (record(None), true, "Exchange"),
+            (record(None), false, "Exchange"),
+            (newer, false, "Adopt"),
+            (ended, true, "End"),
+            (gone, true, "End"),
+            (record(Some((OTHERS, 5_000))), true, "WaitUntil"),
+            (record(Some((OTHERS, 0))), true, "Exchange"),
+            (record(Some((OTHERS, 0))), false, "LeaveAlone"),
+            (record(Some((US, 5_000))), true, "Exchange"),
+            (record(Some((US, 5_000))), false, "LeaveAlone"),
+        ];
+        for (record, may_retry, expected) in table {
+            assert_eq!(decided(&record, FIRST, may_retry), expected, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_outcome_is_risked_only_when_little_is_left() {
+        let connected =
+            |response| Grant::connected(GrantKey::new("p", "s"), 1, response, NOW, None).unwrap();
+        let margin = Duration::from_secs(300);
+        let hour = TokenResponse::new("t").expires_in(Duration::from_secs(3_600));
+        let from = risked_from(&connected(hour), margin);
+        assert_eq!(from, NOW + Duration::from_secs(3_600 - 75));
+        let short = TokenResponse::new("t").expires_in(Duration::from_secs(12));
+        assert_eq!(
+            risked_from(&connected(short), margin),
+            NOW + Duration::from_secs(11)
+        );
+        let endless = connected(TokenResponse::new("t"));
+        assert_eq!(risked_from(&endless, margin), Timestamp::FAR_FUTURE);
+    }
+}

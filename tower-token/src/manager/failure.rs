@@ -1,0 +1,128 @@
+//! What a failed exchange means for the stored grant.
+
+use std::sync::Arc;
+
+use super::refresh::{Begun, MAX_CONFLICTS, Outcome, kept_changing};
+use super::slot::Slot;
+use super::state::{NEEDS_REAUTH, needs_reauth, not_connected};
+use super::{Opened, Shared};
+use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
+use crate::grant::GrantState;
+use crate::provider::{RefreshError, Verdict};
+use crate::store::{Expected, SaveOutcome};
+
+/// Draws the consequences of a failed exchange for the stored grant.
+pub(super) async fn failed(
+    shared: &Arc<Shared>,
+    slot: &Arc<Slot>,
+    begun: Begun,
+    error: RefreshError,
+) -> Outcome {
+    let verdict = error.verdict();
+    let (kind, message, retry_after) = match verdict {
+        Verdict::Dead => return declare_dead(shared, slot, begun, error).await,
+        Verdict::Transient { retry_after } => (
+            ErrorKind::TokenService,
+            "the token could not be refreshed",
+            retry_after,
+        ),
+        Verdict::Ambiguous => (
+            ErrorKind::TokenService,
+            "the token service's answer to a refresh was lost",
+            None,
+        ),
+        Verdict::Misconfigured => (
+            ErrorKind::ClientRefused,
+            "the token service refused this service: check its client id, secret and endpoint",
+            None,
+        ),
+        Verdict::UserAction => (
+            ErrorKind::UserAction,
+            "the token service asks the user for something first",
+            None,
+        ),
+    };
+    // After an unknown outcome the intent stays, so that everyone knows of it.
+    if verdict != Verdict::Ambiguous {
+        clear_intent(shared, slot, begun).await;
+    }
+    Outcome::Failed {
+        error: Error::with_source(kind, message, error),
+        retry_after,
+    }
+}
+
+/// Takes an intent back whose refresh token was not spent. If that fails the intent
+/// runs out by itself.
+pub(super) async fn clear_intent(shared: &Shared, slot: &Slot, begun: Begun) {
+    let mut record = begun.record;
+    record.intent = None;
+    record.sequence += 1;
+    let saved = shared
+        .store
+        .save(&record, Expected::Version(begun.version))
+        .await;
+    if matches!(saved, Ok(SaveOutcome::Saved(_))) {
+        slot.publish(&record);
+    }
+}
+
+/// The service says that the refresh token is no good. Somebody may have rotated it
+/// meanwhile: only if the store still holds the very token that was sent is it dead.
+async fn declare_dead(
+    shared: &Arc<Shared>,
+    slot: &Arc<Slot>,
+    begun: Begun,
+    error: RefreshError,
+) -> Outcome {
+    for _ in 0..MAX_CONFLICTS {
+        let found = match shared.load(slot).await {
+            Ok(Some(found)) => found,
+            Ok(None) => return Outcome::Ended(not_connected()),
+            Err(error) => return error.into(),
+        };
+        let Opened {
+            mut record,
+            version,
+        } = found;
+        if record.grant.is_disconnected() {
+            slot.publish(&record);
+            return Outcome::Ended(not_connected());
+        }
+        let sent = &begun.record.grant;
+        if record.grant.epoch == sent.epoch && record.grant.state != GrantState::Active {
+            // A sibling's verdict, or ours, whose acknowledgement was lost.
+            slot.publish(&record);
+            shared.emit(slot, EventKind::NeedsReauth);
+            return Outcome::Ended(needs_reauth());
+        }
+        if record.grant.epoch != sent.epoch || record.grant.refresh_token != sent.refresh_token {
+            slot.publish(&record);
+            shared.emit(
+                slot,
+                EventKind::Adopted {
+                    serial: record.grant.serial(),
+                },
+            );
+            return Outcome::Done;
+        }
+        record.grant.give_up(shared.clock.now());
+        record.intent = None;
+        record.sequence += 1;
+        match shared.store.save(&record, Expected::Version(version)).await {
+            Ok(SaveOutcome::Saved(_)) => {
+                slot.publish(&record);
+                shared.emit(slot, EventKind::NeedsReauth);
+                return Outcome::Ended(Error::with_source(
+                    ErrorKind::NeedsReauth,
+                    NEEDS_REAUTH,
+                    error,
+                ));
+            }
+            Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => {}
+            Err(error) => return error.into(),
+        }
+    }
+    kept_changing().into()
+}

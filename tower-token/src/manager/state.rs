@@ -1,0 +1,18 @@
+//! The states of a grant in which it has no token to give.
+
+use crate::error::{Error, ErrorKind};
+
+pub(super) const NEEDS_REAUTH: &str =
+    "the grant can no longer be refreshed: the user has to connect again";
+
+pub(super) fn needs_reauth() -> Error {
+    Error::new(ErrorKind::NeedsReauth, NEEDS_REAUTH)
+}
+
+pub(super) fn not_connected() -> Error {
+    Error::new(
+        ErrorKind::NotConnected,
+        "nobody is connected under this key: send the user through the provider's consent, then \
+         call connect",
+    )
+}
