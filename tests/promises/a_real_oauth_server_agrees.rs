@@ -84,11 +84,12 @@ async fn two_hundred_callers_at_expiry_make_one_refresh() {
     assert_eq!(counts["reuse_detected"], 0, "{counts}");
 }
 
-/// 20 refreshes of a token that lives for 6 seconds, with every exchange held for half a
-/// second: the test takes about a minute and a half.
+/// 20 refreshes of a token that lives for 8 seconds, with every exchange held for half a
+/// second: the test takes about two minutes. (The server rounds a token's life down to 7
+/// seconds at worst; it falls due after 5.)
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_calls_across_twenty_expiries_and_nobody_waits() {
-    let oidc = Oidc::start(6).await.unwrap();
+    let oidc = Oidc::start(8).await.unwrap();
     let manager = manager(oidc.provider()).await;
     let (key, _) = oidc.connect(&manager, "ada").await.unwrap();
     oidc.faults(json!({ "hold_ms": 500 })).await.unwrap();

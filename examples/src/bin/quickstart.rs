@@ -5,7 +5,7 @@
 //! ```
 //!
 //! A token service and an API run in this process, over real HTTP on loopback. Access
-//! tokens live for three seconds, and each refresh token is good for one refresh: a second
+//! tokens live for four seconds, and each refresh token is good for one refresh: a second
 //! use of one would end the user's grant. What is printed is asserted; the program fails
 //! otherwise.
 
@@ -31,7 +31,7 @@ use tower_token::{
 
 type HttpClient = TokenService<Client<HttpConnector, Full<Bytes>>>;
 
-const LIFETIME: Duration = Duration::from_secs(3);
+const LIFETIME: Duration = Duration::from_secs(4);
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
