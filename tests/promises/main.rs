@@ -8,6 +8,7 @@ mod a_real_oauth_server_agrees;
 mod a_request_is_healed_once;
 mod a_token_goes_nowhere_else;
 mod an_error_never_replaces_a_usable_token;
+mod an_unknown_outcome_goes_by_the_rotation;
 mod every_save_is_settled;
 mod imports_point_one_way;
 mod no_secret_in_any_output;

@@ -33,7 +33,7 @@ const MARKS: [&str; 8] = [
 const EXPORTED: &str = "AccessToken ByteStore Clock CloneBody Durability Error ErrorKind Event \
     EventKind Events Expected Fingerprint Freshness Grant GrantKey GrantState Group IntoProvider \
     InvalidTokenResponse KeyRing Lease LeaseOwner MemoryStore NoReplay NotSent OAuth2 Provider \
-    Recovery RefreshError RefreshRequest RefreshWindow Refresher Replay ResponseFuture Row RowKey \
+    Recovery RefreshError RefreshRequest RefreshWindow Refresher Replay ResponseFuture Rotation Row RowKey \
     SaveOutcome SealedRow SealedStore Secret Serial SledStore StoreError StoreErrorKind \
     SystemClock Timestamp TokenLayer TokenManager TokenManagerBuilder TokenRequest TokenResponse \
     TokenService TokenServiceError Verdict Version";

@@ -94,9 +94,19 @@ pub async fn manager(
     fake: &Fake,
     clock: &ManualClock,
 ) -> TokenManager {
+    manager_of(store, ring, Provider::new("fake", fake.clone()), clock).await
+}
+
+/// The same with a provider that was told more.
+pub async fn manager_of(
+    store: impl ByteStore,
+    ring: &KeyRing,
+    provider: Provider,
+    clock: &ManualClock,
+) -> TokenManager {
     TokenManager::builder()
         .store(SealedStore::open(store, ring.clone()).await.unwrap())
-        .provider(Provider::new("fake", fake.clone()).allow_origin(API))
+        .provider(provider.allow_origin(API))
         .clock(clock.clone())
         .build()
         .await

@@ -108,7 +108,8 @@ pub use self::layer::{
 };
 pub use self::manager::{TokenManager, TokenManagerBuilder};
 pub use self::provider::{
-    IntoProvider, NotSent, OAuth2, Provider, RefreshError, RefreshRequest, Refresher, Verdict,
+    IntoProvider, NotSent, OAuth2, Provider, RefreshError, RefreshRequest, Refresher, Rotation,
+    Verdict,
 };
 pub use self::secret::Secret;
 #[cfg(feature = "sled")]

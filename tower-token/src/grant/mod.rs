@@ -26,6 +26,8 @@ pub struct Grant {
     pub(crate) state: GrantState,
     pub(crate) access_token: Option<AccessToken>,
     pub(crate) refresh_token: Option<Secret>,
+    /// Whether an answer of this epoch brought another refresh token than it was asked with.
+    pub(crate) was_rotated: bool,
     pub(crate) refresh_expires_at: Option<Timestamp>,
     pub(crate) id_token: Option<Secret>,
     pub(crate) scope: Option<String>,
@@ -101,6 +103,12 @@ impl Grant {
             // A new refresh token of unstated life: the old one's end does not hold for it.
             self.refresh_expires_at = None;
         }
+        let old = self.refresh_token.as_ref();
+        self.was_rotated |= old.is_some()
+            && response
+                .refresh_token
+                .as_ref()
+                .is_some_and(|new| Some(new) != old);
         self.refresh_token = response.refresh_token.or_else(|| self.refresh_token.take());
         self.id_token = response.id_token.or_else(|| self.id_token.take());
         self.scope = response.scope.or_else(|| self.scope.take());
@@ -122,6 +130,7 @@ impl Grant {
             state,
             access_token: None,
             refresh_token: None,
+            was_rotated: false,
             refresh_expires_at: None,
             id_token: None,
             scope: None,
@@ -260,7 +269,8 @@ pub(crate) struct Intent {
     pub(crate) owner: Owner,
     /// A keyed hash of the refresh token that is spent.
     pub(crate) token_hash: [u8; 16],
-    /// Both by the store's clock.
+    /// When this refresh token was first sent, by the store's clock as the deadline is: a
+    /// second try after an unknown outcome keeps it.
     pub(crate) started: Timestamp,
     pub(crate) deadline: Timestamp,
 }

@@ -6,6 +6,7 @@ use super::state::{needs_reauth, not_connected};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::grant::{Grant, GrantState, Owner, Record, Serial};
+use crate::provider::Rotation;
 
 /// What to do about a grant, from its row alone.
 #[derive(Debug)]
@@ -27,6 +28,7 @@ pub(super) fn decide(
     stale: Serial,
     us: Owner,
     store_now: Timestamp,
+    rotation: Rotation,
     may_retry_unknown: impl FnOnce() -> bool,
 ) -> Decision {
     let grant = &record.grant;
@@ -39,12 +41,15 @@ pub(super) fn decide(
     if !matches!(grant.state, GrantState::Active) || !grant.can_refresh() {
         return Decision::End(needs_reauth());
     }
+    let rotation = rotation.tightened(grant.was_rotated);
     match &record.intent {
         None => Decision::Exchange,
+        Some(_) if rotation == Rotation::Reusable => Decision::Exchange,
         // One flight per grant here: an intent of ours is left from an earlier one.
         Some(intent) if intent.owner != us && store_now < intent.deadline => {
             Decision::WaitUntil(intent.deadline)
         }
+        Some(intent) if rotation.allows_again(intent.started, store_now) => Decision::Exchange,
         Some(_) if may_retry_unknown() => Decision::Exchange,
         Some(_) => Decision::LeaveAlone,
     }
@@ -93,17 +98,16 @@ mod tests {
         }
     }
 
-    fn decided(record: &Record, stale: Serial, may_retry: bool) -> String {
-        let decision = decide(record, stale, US, NOW, || may_retry);
-        format!("{decision:?}")
-            .split(['(', ' ', '{'])
-            .next()
-            .unwrap()
-            .to_owned()
+    fn decided(record: &Record, rotation: Rotation, may_retry: bool) -> String {
+        let decision = decide(record, FIRST, US, NOW, rotation, || may_retry);
+        let shown = format!("{decision:?}");
+        shown.split(['(', ' ', '{']).next().unwrap().to_owned()
     }
 
     #[test]
     fn every_row_has_its_decision() {
+        use Rotation::{Reusable, Strict};
+        let grace = Rotation::Grace(Duration::from_secs(10));
         let mut ended = record(None);
         ended.grant.give_up(NOW);
         let mut gone = record(None);
@@ -113,20 +117,36 @@ mod tests {
             .grant
             .apply(TokenResponse::new("t2"), NOW, None)
             .unwrap();
+        let mut long_ago = record(Some((OTHERS, 0)));
+        if let Some(intent) = &mut long_ago.intent {
+            intent.started = NOW - Duration::from_secs(10);
+        }
+        let mut rotated = record(Some((US, 0)));
+        rotated.grant.was_rotated = true;
         let table = [
-            (record(None), true, "Exchange"),
-            (record(None), false, "Exchange"),
-            (newer, false, "Adopt"),
-            (ended, true, "End"),
-            (gone, true, "End"),
-            (record(Some((OTHERS, 5_000))), true, "WaitUntil"),
-            (record(Some((OTHERS, 0))), true, "Exchange"),
-            (record(Some((OTHERS, 0))), false, "LeaveAlone"),
-            (record(Some((US, 5_000))), true, "Exchange"),
-            (record(Some((US, 5_000))), false, "LeaveAlone"),
+            (record(None), Strict, true, "Exchange"),
+            (record(None), Strict, false, "Exchange"),
+            (newer, Strict, false, "Adopt"),
+            (ended, Reusable, true, "End"),
+            (gone, Reusable, true, "End"),
+            // Another's exchange may still be under way: only where reuse is harmless does
+            // one who has the lease not wait for that.
+            (record(Some((OTHERS, 5_000))), Strict, true, "WaitUntil"),
+            (record(Some((OTHERS, 5_000))), grace, true, "WaitUntil"),
+            (record(Some((OTHERS, 5_000))), Reusable, false, "Exchange"),
+            (record(Some((OTHERS, 0))), Strict, true, "Exchange"),
+            (record(Some((OTHERS, 0))), Strict, false, "LeaveAlone"),
+            (record(Some((OTHERS, 0))), grace, false, "Exchange"),
+            (long_ago.clone(), grace, false, "LeaveAlone"),
+            (long_ago, grace, true, "Exchange"),
+            (record(Some((US, 5_000))), Strict, true, "Exchange"),
+            (record(Some((US, 5_000))), Strict, false, "LeaveAlone"),
+            (record(Some((US, 5_000))), grace, false, "Exchange"),
+            (rotated, Reusable, false, "LeaveAlone"),
         ];
-        for (record, may_retry, expected) in table {
-            assert_eq!(decided(&record, FIRST, may_retry), expected, "{record:?}");
+        for (record, rotation, may_retry, expected) in table {
+            let decided = decided(&record, rotation, may_retry);
+            assert_eq!(decided, expected, "{rotation:?} {record:?}");
         }
     }
 

@@ -19,19 +19,18 @@ pub(super) async fn failed(
     begun: Begun,
     error: RefreshError,
 ) -> Outcome {
-    let verdict = error.verdict();
-    let (kind, message, retry_after) = match verdict {
+    let (kind, message, retry_after) = match error.verdict() {
         Verdict::Dead => return declare_dead(shared, slot, begun, error).await,
         Verdict::Transient { retry_after } => (
             ErrorKind::TokenService,
             "the token could not be refreshed",
             retry_after,
         ),
-        Verdict::Ambiguous => (
-            ErrorKind::TokenService,
-            "the token service's answer to a refresh was lost",
-            None,
-        ),
+        // The intent stays, so that everyone knows of it.
+        Verdict::Ambiguous => {
+            let message = "the token service's answer to a refresh was lost";
+            return Outcome::Unknown(Error::with_source(ErrorKind::TokenService, message, error));
+        }
         Verdict::Misconfigured => (
             ErrorKind::ClientRefused,
             "the token service refused this service: check its client id, secret and endpoint",
@@ -43,21 +42,18 @@ pub(super) async fn failed(
             None,
         ),
     };
-    // After an unknown outcome the intent stays, so that everyone knows of it.
-    if verdict != Verdict::Ambiguous {
-        clear_intent(shared, slot, begun).await;
-    }
+    clear_intent(shared, slot, begun).await;
     Outcome::Failed {
         error: Error::with_source(kind, message, error),
         retry_after,
     }
 }
 
-/// Takes an intent back whose refresh token was not spent. If that fails the intent
-/// runs out by itself.
+/// Takes an intent back whose refresh token was not spent, to what was known before it. If
+/// that fails the intent runs out by itself.
 pub(super) async fn clear_intent(shared: &Shared, slot: &Slot, begun: Begun) {
     let mut record = begun.record;
-    record.intent = None;
+    record.intent = begun.before;
     record.sequence += 1;
     let saved = shared
         .store

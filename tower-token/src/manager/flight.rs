@@ -4,6 +4,7 @@
 //! a panic, or a runtime that is gone, frees the slot and wakes whoever waits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -137,22 +138,11 @@ async fn fly(landing: Landing, stale: Serial) {
             save.until_stored(shared, slot).await;
         }
         Outcome::Failed { error, retry_after } => {
-            shared.emit(
-                slot,
-                EventKind::RefreshFailed {
-                    cause: error.kind(),
-                },
-            );
-            let mut jitter = [0];
-            // Without random numbers the failures still back off, only in step.
-            let _ = crate::store::fill(&mut jitter);
-            let now = shared.clock.now();
-            let error = {
-                let mut work = slot.work();
-                work.backoff
-                    .fail(now, error.clone(), retry_after, jitter[0]);
-                work.backoff.cooling(now).unwrap_or(error)
-            };
+            let error = failed(shared, slot, error, retry_after);
+            landing.land(Err(error));
+        }
+        Outcome::Unknown(error) => {
+            let error = failed(shared, slot, error, None);
             landing.land(Err(error));
         }
         Outcome::NotBefore(at) => {
@@ -168,6 +158,20 @@ fn succeeded(slot: &Slot) {
     let mut work = slot.work();
     work.backoff.clear();
     work.not_before = None;
+}
+
+/// Notes a failure, and tells how long to stay away for it.
+fn failed(shared: &Shared, slot: &Slot, error: Error, retry_after: Option<Duration>) -> Error {
+    let cause = error.kind();
+    shared.emit(slot, EventKind::RefreshFailed { cause });
+    let mut jitter = [0];
+    // Without random numbers the failures still back off, only in step.
+    let _ = crate::store::fill(&mut jitter);
+    let now = shared.clock.now();
+    let mut work = slot.work();
+    work.backoff
+        .fail(now, error.clone(), retry_after, jitter[0]);
+    work.backoff.cooling(now).unwrap_or(error)
 }
 
 fn unknown_outcome() -> Error {

@@ -28,6 +28,11 @@ use crate::store::{Expected, SaveOutcome, Version};
 /// How often a row may change under a refresh before it is left for later.
 pub(super) const MAX_CONFLICTS: u32 = 8;
 
+/// How long after an unknown outcome the refresh token is sent again, where its service
+/// allows that; doubling within one flight, up to the last.
+const AGAIN_FIRST: Duration = Duration::from_millis(200);
+const AGAIN_LAST: Duration = Duration::from_secs(6);
+
 /// How a flight ended.
 pub(super) enum Outcome {
     /// The slot serves a newer token than the one to be replaced.
@@ -39,6 +44,8 @@ pub(super) enum Outcome {
         error: Error,
         retry_after: Option<Duration>,
     },
+    /// The refresh token was sent, and may have been spent.
+    Unknown(Error),
     /// An earlier outcome is unknown, and it is too early to risk another.
     NotBefore(Timestamp),
     /// The grant is not there, or cannot be refreshed.
@@ -73,7 +80,7 @@ async fn under_lease(
     stale: Serial,
     lease: &HeldLease,
 ) -> Outcome {
-    let mut conflicts = 0;
+    let (mut conflicts, mut again) = (0, AGAIN_FIRST);
     // Each round begins with what the store has; a lost compare-and-set starts another.
     while conflicts < MAX_CONFLICTS {
         let found = match shared.load(slot).await {
@@ -87,7 +94,8 @@ async fn under_lease(
         slot.publish(&found.record);
         let now = lease.now();
         let may_retry = || may_retry_unknown(shared, slot, &found.record);
-        match decide(&found.record, stale, shared.owner, now, may_retry) {
+        let rotation = slot.provider().policy.rotation;
+        match decide(&found.record, stale, shared.owner, now, rotation, may_retry) {
             Decision::Adopt => {
                 shared.emit(
                     slot,
@@ -105,7 +113,24 @@ async fn under_lease(
                 return Outcome::NotBefore(risked_from(&found.record.grant, margin_of(slot)));
             }
             Decision::Exchange => match write_intent(shared, slot, found, now).await {
-                Ok(Some(begun)) => return exchange(shared, slot, begun, lease).await,
+                Ok(Some(begun)) => {
+                    let (first_sent, rotated) =
+                        (begun.intent.started, begun.record.grant.was_rotated);
+                    match exchange(shared, slot, begun, lease).await {
+                        // Where a second try does no harm it is made soon: a grace period
+                        // would be over by the time that somebody asks again.
+                        Outcome::Unknown(_)
+                            if again <= AGAIN_LAST
+                                && rotation
+                                    .tightened(rotated)
+                                    .allows_again(first_sent, lease.now() + again) =>
+                        {
+                            sleep(again).await;
+                            again *= 2;
+                        }
+                        outcome => return outcome,
+                    }
+                }
                 Ok(None) => conflicts += 1,
                 Err(error) => return error.into(),
             },
@@ -119,6 +144,8 @@ pub(super) struct Begun {
     pub(super) record: Record,
     pub(super) version: Version,
     intent: Intent,
+    /// The intent that stood there, of an exchange whose outcome is unknown.
+    pub(super) before: Option<Intent>,
 }
 
 /// Writes the intent. `None` if the row has changed.
@@ -132,12 +159,16 @@ async fn write_intent(
     let Some(refresh_token) = &record.grant.refresh_token else {
         return Ok(None);
     };
+    let token_hash = shared.store.token_hash(refresh_token);
+    let before = record
+        .intent
+        .filter(|before| before.token_hash == token_hash);
     let intent = Intent {
         exchange: new_exchange()?,
         owner: shared.owner,
-        token_hash: shared.store.token_hash(refresh_token),
-        started: now,
-        deadline: now + slot.provider().policy.exchange_timeout,
+        token_hash,
+        started: before.map_or(now, |before| before.started),
+        deadline: now + slot.provider().policy.exchange_limit(),
     };
     record.intent = Some(intent);
     record.sequence += 1;
@@ -159,6 +190,7 @@ async fn write_intent(
         record,
         version,
         intent,
+        before,
     }))
 }
 

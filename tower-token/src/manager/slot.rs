@@ -417,6 +417,18 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_be_stored_replaces_nothing_newer_either() {
+        let slot = slot();
+        slot.publish(&record(2, 1));
+        slot.publish_unsaved(&record(1, 5));
+        assert_eq!(served(&slot), Some(Serial { epoch: 2, issue: 1 }));
+        slot.publish_unsaved(&record(2, 2));
+        assert_eq!(served(&slot), Some(Serial { epoch: 2, issue: 2 }));
+        // Not stored, it does not count as seen in the store.
+        assert_eq!(slot.seen(), (2, 1));
+    }
+
+    #[test]
     fn a_disconnected_user_does_not_come_back_with_an_old_epoch() {
         let slot = slot();
         slot.publish(&record(1, 1));

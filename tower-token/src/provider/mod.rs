@@ -5,6 +5,7 @@ mod oauth2;
 mod policy;
 #[cfg(feature = "oauth2-http")]
 mod reqwest;
+mod rotation;
 mod transport;
 mod verdict;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 pub use self::oauth2::OAuth2;
 pub(crate) use self::policy::Policy;
 use self::policy::policy_setters;
+pub use self::rotation::Rotation;
 pub use self::transport::NotSent;
 pub use self::verdict::{RefreshError, Verdict};
 use crate::error::{Error, ErrorKind};

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::rotation::Rotation;
 use crate::origin::Origin;
 
 /// A provider's settings; each has a setter of the same name.
@@ -11,6 +12,7 @@ pub(crate) struct Policy {
     pub(crate) margin: Duration,
     pub(crate) default_lifetime: Option<Duration>,
     pub(crate) exchange_timeout: Duration,
+    pub(crate) rotation: Rotation,
     /// The first setting that could not be taken; said when the manager is built.
     problem: Option<String>,
 }
@@ -22,6 +24,7 @@ impl Default for Policy {
             margin: Duration::from_secs(300),
             default_lifetime: None,
             exchange_timeout: Duration::from_secs(30),
+            rotation: Rotation::Strict,
             problem: None,
         }
     }
@@ -38,6 +41,15 @@ impl Policy {
         }
     }
 
+    /// How long one exchange may take. Within a grace period no more than half of it, so
+    /// that a second try still fits behind one that was cut off.
+    pub(crate) fn exchange_limit(&self) -> Duration {
+        match self.rotation {
+            Rotation::Grace(span) => self.exchange_timeout.min(span / 2),
+            Rotation::Strict | Rotation::Reusable => self.exchange_timeout,
+        }
+    }
+
     fn complain(&mut self, problem: String) {
         self.problem.get_or_insert(problem);
     }
@@ -46,8 +58,10 @@ impl Policy {
         if let Some(problem) = &self.problem {
             return Err(problem.clone());
         }
-        if self.exchange_timeout.is_zero() {
-            return Err(String::from("exchange_timeout is zero"));
+        if self.exchange_limit().is_zero() {
+            return Err(String::from(
+                "exchange_timeout, or the grace period, is zero",
+            ));
         }
         Ok(())
     }
@@ -82,10 +96,20 @@ macro_rules! policy_setters {
         }
 
         /// How long one exchange with the token service may take: 30 seconds by
-        /// default. After that its outcome counts as unknown.
+        /// default, and at most half of a [`Rotation::Grace`](crate::Rotation::Grace).
+        /// After that its outcome counts as unknown.
         #[must_use]
         pub fn exchange_timeout(mut self, limit: ::std::time::Duration) -> Self {
             self.policy.exchange_timeout = limit;
+            self
+        }
+
+        /// What the service does with a refresh token that comes twice, which decides
+        /// what happens after a lost answer. By default
+        /// [`Rotation::Strict`](crate::Rotation::Strict).
+        #[must_use]
+        pub fn rotation(mut self, rotation: crate::provider::Rotation) -> Self {
+            self.policy.rotation = rotation;
             self
         }
     };
