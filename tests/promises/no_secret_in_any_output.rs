@@ -36,7 +36,7 @@ const EXPORTED: &str = "AccessToken ByteStore Clock CloneBody Durability Error E
     Recovery RefreshError RefreshRequest RefreshWindow Refresher Replay ResponseFuture Rotation Row RowKey \
     SaveOutcome SealedRow SealedStore Secret Serial SledStore StoreError StoreErrorKind \
     SystemClock Timestamp TokenLayer TokenManager TokenManagerBuilder TokenRequest TokenResponse \
-    TokenService TokenServiceError Verdict Version";
+    TokenService TokenServiceError Verdict VerdictRule Version";
 
 #[test]
 fn every_exported_name_is_known_here() {

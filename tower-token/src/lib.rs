@@ -109,7 +109,7 @@ pub use self::layer::{
 pub use self::manager::{TokenManager, TokenManagerBuilder};
 pub use self::provider::{
     IntoProvider, NotSent, OAuth2, Provider, RefreshError, RefreshRequest, Refresher, Rotation,
-    Verdict,
+    Verdict, VerdictRule,
 };
 pub use self::secret::Secret;
 #[cfg(feature = "sled")]

@@ -19,7 +19,7 @@ pub(crate) use self::policy::Policy;
 use self::policy::policy_setters;
 pub use self::rotation::Rotation;
 pub use self::transport::NotSent;
-pub use self::verdict::{RefreshError, Verdict};
+pub use self::verdict::{RefreshError, Verdict, VerdictRule};
 use crate::error::{Error, ErrorKind};
 use crate::grant::{Grant, TokenResponse};
 use crate::secret::Secret;

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::client_auth::ClientAuth;
 use super::policy::{Policy, policy_setters};
 use super::transport::{MAX_BODY, ServiceTransport, Transport, TransportError};
-use super::verdict::{RefreshError, Verdict, judge};
+use super::verdict::{RefreshError, Verdict, VerdictRule, judge};
 use super::{IntoProvider, Provider, RefreshRequest, Refresher, config};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
@@ -42,6 +42,7 @@ pub struct OAuth2 {
     client: Option<ClientAuth>,
     policy: Policy,
     transport: Option<Arc<dyn Transport>>,
+    rules: Vec<VerdictRule>,
 }
 
 impl OAuth2 {
@@ -53,6 +54,7 @@ impl OAuth2 {
             client: None,
             policy: Policy::default(),
             transport: None,
+            rules: Vec::new(),
         }
     }
 
@@ -119,6 +121,14 @@ impl OAuth2 {
         self
     }
 
+    /// What an answer of this service means, where that is not what the RFC says. The first
+    /// rule that applies counts.
+    #[must_use]
+    pub fn verdict_rule(mut self, rule: VerdictRule) -> Self {
+        self.rules.push(rule);
+        self
+    }
+
     policy_setters!();
 }
 
@@ -149,6 +159,7 @@ impl IntoProvider for OAuth2 {
                 authorization: client.authorization(),
                 client,
                 transport,
+                rules: self.rules,
             }),
         };
         provider.check()?;
@@ -195,6 +206,7 @@ struct RefreshGrant {
     client: ClientAuth,
     authorization: Option<HeaderValue>,
     transport: Arc<dyn Transport>,
+    rules: Vec<VerdictRule>,
 }
 
 impl RefreshGrant {
@@ -243,7 +255,13 @@ impl Refresher for RefreshGrant {
         })?;
         if !answer.status.is_success() {
             let now = SystemClock::new().now();
-            return Err(judge(answer.status, &answer.headers, &answer.body, now));
+            return Err(judge(
+                answer.status,
+                &answer.headers,
+                &answer.body,
+                now,
+                &self.rules,
+            ));
         }
         TokenResponse::from_json(&answer.body).map_err(|error| {
             RefreshError::new(
@@ -316,6 +334,7 @@ mod tests {
                 secret: "s&x".into(),
             },
             transport: Arc::new(ServiceTransport::<_, Bytes>::new(Never)),
+            rules: Vec::new(),
         };
         let request = grant.request(&Secret::from("r/1+"));
         assert_eq!(request.method(), Method::POST);

@@ -74,19 +74,116 @@ impl StdError for RefreshError {
     }
 }
 
-/// Reads an OAuth error answer (RFC 6749 section 5.2). The message names the status
-/// and a registered error code, never anything else of the body.
+/// What an answer of one particular service means, where that is not what RFC 6749 says.
+///
+/// ```
+/// use tower_token::{OAuth2, Verdict, VerdictRule};
+///
+/// // This one answers a dead refresh token with 400 and nothing else.
+/// let provider = OAuth2::new("example", "https://auth.example.com/token")
+///     .public_client("me")
+///     .verdict_rule(VerdictRule::new(Verdict::Dead).status(400).empty_body());
+/// # let _ = provider;
+/// ```
+#[derive(Debug, Clone)]
+pub struct VerdictRule {
+    verdict: Verdict,
+    status: Option<u16>,
+    error: Option<String>,
+    empty_body: bool,
+}
+
+impl VerdictRule {
+    /// A rule for every answer that is no success; narrow it by the methods below, all of
+    /// which have to hold. A `Retry-After` of the answer counts for a
+    /// [`Verdict::Transient`].
+    pub fn new(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            status: None,
+            error: None,
+            empty_body: false,
+        }
+    }
+
+    /// Only for answers of this status.
+    #[must_use]
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
+    }
+
+    /// Only for answers with this `error` (RFC 6749 section 5.2).
+    #[must_use]
+    pub fn error(mut self, code: impl Into<String>) -> Self {
+        self.error = Some(code.into());
+        self
+    }
+
+    /// Only for answers without a body.
+    #[must_use]
+    pub fn empty_body(mut self) -> Self {
+        self.empty_body = true;
+        self
+    }
+
+    fn applies(&self, status: StatusCode, error: Option<&str>, body: &[u8]) -> bool {
+        self.status.is_none_or(|wanted| wanted == status.as_u16())
+            && self
+                .error
+                .as_deref()
+                .is_none_or(|wanted| error == Some(wanted))
+            && (!self.empty_body || body.trim_ascii().is_empty())
+    }
+}
+
+/// Reads an OAuth error answer (RFC 6749 section 5.2): by the first of the provider's
+/// `rules` that applies, else by what is common. The message names the status and a
+/// registered error code, never anything else of the body.
 pub(crate) fn judge(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
     now: Timestamp,
+    rules: &[VerdictRule],
 ) -> RefreshError {
-    let code = error_code(body);
-    let verdict = match (status.as_u16(), code) {
-        (429, _) => Verdict::Transient {
+    let parsed: Option<Value> = serde_json::from_slice(body).ok();
+    let error = parsed.as_ref().and_then(|body| body.get("error")?.as_str());
+    let rule = rules.iter().find(|rule| rule.applies(status, error, body));
+    let verdict = match rule.map_or_else(|| common(status, error), |rule| rule.verdict) {
+        Verdict::Transient { retry_after: None } => Verdict::Transient {
             retry_after: retry_after(headers, now),
         },
+        verdict => verdict,
+    };
+    let status = status.as_u16();
+    // Whatever else stands there came from outside and is not repeated.
+    let message = match KNOWN.into_iter().find(|known| error == Some(known)) {
+        Some(code) => format!("the token service answered {status} {code}"),
+        None => format!("the token service answered {status}"),
+    };
+    RefreshError::new(verdict, message)
+}
+
+const KNOWN: [&str; 11] = [
+    "invalid_request",
+    "invalid_client",
+    "invalid_grant",
+    "unauthorized_client",
+    "unsupported_grant_type",
+    "invalid_scope",
+    "temporarily_unavailable",
+    "interaction_required",
+    "login_required",
+    "consent_required",
+    "mfa_required",
+];
+
+/// What an answer means at most services.
+fn common(status: StatusCode, error: Option<&str>) -> Verdict {
+    let transient = Verdict::Transient { retry_after: None };
+    match (status.as_u16(), error) {
+        (429, _) => transient,
         // A proxy in front answers these too, so the exchange may have happened.
         (500..=599 | 408, _) => Verdict::Ambiguous,
         // Followed, a redirect would replay the secrets to another place.
@@ -107,37 +204,9 @@ pub(crate) fn judge(
         ) => Verdict::UserAction,
         (401, _) => Verdict::Misconfigured,
         // An unknown refusal must not cost the user their grant.
-        (400..=499, _) => Verdict::Transient {
-            retry_after: retry_after(headers, now),
-        },
+        (400..=499, _) => transient,
         _ => Verdict::Ambiguous,
-    };
-    let message = match code {
-        Some(code) => format!("the token service answered {} {code}", status.as_u16()),
-        None => format!("the token service answered {}", status.as_u16()),
-    };
-    RefreshError::new(verdict, message)
-}
-
-/// The `error` of the body, if it is one that is known: whatever else stands there
-/// came from outside and is not repeated.
-fn error_code(body: &[u8]) -> Option<&'static str> {
-    const KNOWN: [&str; 11] = [
-        "invalid_request",
-        "invalid_client",
-        "invalid_grant",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "temporarily_unavailable",
-        "interaction_required",
-        "login_required",
-        "consent_required",
-        "mfa_required",
-    ];
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let code = body.get("error")?.as_str()?;
-    KNOWN.into_iter().find(|known| *known == code)
+    }
 }
 
 /// `Retry-After` in seconds or as a date (RFC 9110 section 10.2.3), an hour at most.
@@ -205,8 +274,40 @@ mod tests {
                 &HeaderMap::new(),
                 body.as_bytes(),
                 Timestamp::from_unix_millis(0),
+                &[],
             );
             assert_eq!(judged.verdict(), *verdict, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_providers_own_rules_come_first() {
+        let rules = [
+            VerdictRule::new(Verdict::Dead)
+                .status(400)
+                .error("invalid_request"),
+            VerdictRule::new(Verdict::Dead).status(400).empty_body(),
+            VerdictRule::new(Verdict::Transient { retry_after: None }).status(503),
+            VerdictRule::new(Verdict::UserAction).error("step_up"),
+        ];
+        let transient = Verdict::Transient { retry_after: None };
+        for (status, body, verdict) in [
+            (400, r#"{"error":"invalid_request"}"#, Verdict::Dead),
+            (
+                401,
+                r#"{"error":"invalid_request"}"#,
+                Verdict::Misconfigured,
+            ),
+            (400, " \n", Verdict::Dead),
+            (400, "?", transient),
+            (503, "", transient),
+            (502, "", Verdict::Ambiguous),
+            (403, r#"{"error":"step_up"}"#, Verdict::UserAction),
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            let now = Timestamp::from_unix_millis(0);
+            let judged = judge(status, &HeaderMap::new(), body.as_bytes(), now, &rules);
+            assert_eq!(judged.verdict(), verdict, "{status} {body}");
         }
     }
 
@@ -236,6 +337,7 @@ mod tests {
             &HeaderMap::new(),
             body,
             Timestamp::from_unix_millis(0),
+            &[],
         );
         assert!(!format!("{error} {error:?}").contains("tok-secret"));
     }
