@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod a_dropped_caller_loses_nothing;
+mod a_failing_service_is_left_alone;
 mod a_real_oauth_server_agrees;
 mod a_request_is_healed_once;
 mod a_token_goes_nowhere_else;

@@ -96,6 +96,11 @@ pub enum EventKind {
     /// A refreshed token was never stored: its store was closed first. The refresh token
     /// in the store may be spent.
     Lost,
+    /// The provider's token service failed several times in a row and is left alone for a
+    /// while; this grant's exchange was the last of them.
+    CircuitOpened,
+    /// The provider's token service answers again.
+    CircuitClosed,
     /// A refreshed token was dropped because the user disconnected, or connected
     /// anew, in the meantime.
     Discarded,

@@ -8,6 +8,16 @@ use crate::error::Error;
 const FIRST: Duration = Duration::from_secs(1);
 const LAST: Duration = Duration::from_secs(60);
 
+/// How long to wait after `before` failures in a row and one more: what the service `asked`
+/// for at least. `jitter` in 0..=255 takes up to a quarter off, so that what failed together
+/// returns apart.
+pub(super) fn delay(before: u32, asked: Option<Duration>, jitter: u8) -> Duration {
+    let doubled = FIRST * 2u32.saturating_pow(before.min(6));
+    let delay = doubled.min(LAST);
+    let delay = delay - delay / 4 * u32::from(jitter) / 255;
+    delay.max(asked.unwrap_or_default())
+}
+
 /// One second after the first failure in a row, doubling up to a minute.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
@@ -16,8 +26,7 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// Notes a failure. `asked` is what the service asked for; `jitter` in 0..=255 takes
-    /// up to a quarter off, so that grants which failed together return apart.
+    /// Notes a failure; see [`delay`].
     pub(super) fn fail(
         &mut self,
         now: Timestamp,
@@ -25,11 +34,9 @@ impl Backoff {
         asked: Option<Duration>,
         jitter: u8,
     ) {
-        let doubled = FIRST * 2u32.saturating_pow(self.failures.min(6));
-        let delay = doubled.min(LAST);
-        let delay = delay - delay / 4 * u32::from(jitter) / 255;
+        let delay = delay(self.failures, asked, jitter);
         self.failures = self.failures.saturating_add(1);
-        self.until = Some((now + delay.max(asked.unwrap_or_default()), error));
+        self.until = Some((now + delay, error));
     }
 
     pub(super) fn clear(&mut self) {

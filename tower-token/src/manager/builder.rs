@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::cache::Cache;
+use super::gate::Gate;
 use super::{Shared, TokenManager};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
@@ -81,10 +82,11 @@ impl TokenManagerBuilder {
         let store = self
             .store
             .ok_or_else(|| config("the token manager has no store: add .store(..)"))?;
-        let mut providers = HashMap::new();
+        let (mut providers, mut gates) = (HashMap::new(), HashMap::new());
         for provider in self.providers {
             let provider = Arc::new(provider?);
             let name = Arc::clone(&provider.name);
+            gates.insert(Arc::clone(&name), Gate::new(provider.policy.max_exchanges));
             if providers.insert(Arc::clone(&name), provider).is_some() {
                 return Err(Error::new(
                     ErrorKind::Config,
@@ -104,6 +106,7 @@ impl TokenManagerBuilder {
         Ok(TokenManager(Arc::new(Shared {
             store,
             providers,
+            gates,
             cache: Cache::new(self.cache_capacity),
             clock: self.clock,
             events: EventBus::default(),

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::refresh::{self, Outcome};
 use super::slot::Slot;
-use super::{Shared, Underway};
+use super::{Shared, Underway, jitter};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::Serial;
@@ -95,6 +95,7 @@ impl Shared {
         if need == Need::Soon && work.not_before.is_some_and(|at| now < at) {
             return Err(unknown_outcome());
         }
+        self.gate(slot)?.check(now)?;
         let underway = self.begin()?;
         let (landed, handle) = watch::channel(None);
         let handle = FlightHandle(handle);
@@ -164,13 +165,9 @@ fn succeeded(slot: &Slot) {
 fn failed(shared: &Shared, slot: &Slot, error: Error, retry_after: Option<Duration>) -> Error {
     let cause = error.kind();
     shared.emit(slot, EventKind::RefreshFailed { cause });
-    let mut jitter = [0];
-    // Without random numbers the failures still back off, only in step.
-    let _ = crate::store::fill(&mut jitter);
     let now = shared.clock.now();
     let mut work = slot.work();
-    work.backoff
-        .fail(now, error.clone(), retry_after, jitter[0]);
+    work.backoff.fail(now, error.clone(), retry_after, jitter());
     work.backoff.cooling(now).unwrap_or(error)
 }
 

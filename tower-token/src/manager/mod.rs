@@ -4,10 +4,12 @@
 mod backoff;
 mod builder;
 mod cache;
+mod circuit;
 mod connect;
 mod decide;
 mod failure;
 mod flight;
+mod gate;
 mod lease;
 mod refresh;
 mod save;
@@ -26,6 +28,7 @@ use tokio::sync::watch;
 
 pub use self::builder::TokenManagerBuilder;
 use self::cache::Cache;
+use self::gate::Gate;
 pub(crate) use self::serve::Attached;
 use self::slot::{Hold, Slot};
 use crate::clock::Clock;
@@ -68,6 +71,7 @@ pub struct TokenManager(Arc<Shared>);
 pub(crate) struct Shared {
     store: SealedStore,
     providers: HashMap<Arc<str>, Arc<Provider>>,
+    gates: HashMap<Arc<str>, Gate>,
     cache: Cache,
     clock: Arc<dyn Clock>,
     events: EventBus,
@@ -183,12 +187,15 @@ impl TokenManager {
 
 impl Shared {
     fn provider(&self, name: &str) -> Result<&Arc<Provider>, Error> {
-        self.providers.get(name).ok_or_else(|| {
-            Error::new(
-                ErrorKind::UnknownProvider,
-                format!("no provider is named {name:?}: add it to the manager's builder"),
-            )
-        })
+        self.providers
+            .get(name)
+            .ok_or_else(|| unknown_provider(name))
+    }
+
+    /// The way to the token service of `slot`.
+    fn gate(&self, slot: &Slot) -> Result<&Gate, Error> {
+        let name = &slot.provider().name;
+        self.gates.get(name).ok_or_else(|| unknown_provider(name))
     }
 
     /// The slot of `key`, which stays in the map while it is held.
@@ -281,6 +288,21 @@ impl Shared {
     fn is_closed(&self) -> bool {
         self.stage.load(Ordering::Acquire) >= CLOSED
     }
+}
+
+fn unknown_provider(name: &str) -> Error {
+    Error::new(
+        ErrorKind::UnknownProvider,
+        format!("no provider is named {name:?}: add it to the manager's builder"),
+    )
+}
+
+/// A random byte, to keep what happens together from happening together again. Without
+/// random numbers all of it still works, only in step.
+fn jitter() -> u8 {
+    let mut byte = [0];
+    let _ = crate::store::fill(&mut byte);
+    byte[0]
 }
 
 /// Something that a shutdown waits for.

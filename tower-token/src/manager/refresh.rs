@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 
 use super::decide::{Decision, decide, risked_from};
 use super::failure::{clear_intent, failed};
+use super::gate::Pass;
 use super::lease::{HeldLease, Leased, take_lease};
 use super::save::{Attempt, Save};
 use super::slot::Slot;
@@ -112,28 +113,39 @@ async fn under_lease(
             Decision::LeaveAlone => {
                 return Outcome::NotBefore(risked_from(&found.record.grant, margin_of(slot)));
             }
-            Decision::Exchange => match write_intent(shared, slot, found, now).await {
-                Ok(Some(begun)) => {
-                    let (first_sent, rotated) =
-                        (begun.intent.started, begun.record.grant.was_rotated);
-                    match exchange(shared, slot, begun, lease).await {
-                        // Where a second try does no harm it is made soon: a grace period
-                        // would be over by the time that somebody asks again.
-                        Outcome::Unknown(_)
-                            if again <= AGAIN_LAST
-                                && rotation
-                                    .tightened(rotated)
-                                    .allows_again(first_sent, lease.now() + again) =>
-                        {
-                            sleep(again).await;
-                            again *= 2;
-                        }
-                        outcome => return outcome,
+            Decision::Exchange => {
+                // Before the intent, whose time must not pass while waiting for a place.
+                let pass = match shared.gate(slot) {
+                    Ok(gate) => gate.enter(|| shared.clock.now()).await,
+                    Err(error) => Err(error),
+                };
+                let pass = match pass {
+                    Ok(pass) => pass,
+                    Err(error) => return Outcome::Ended(error),
+                };
+                let begun = match write_intent(shared, slot, found, lease).await {
+                    Ok(Some(begun)) => begun,
+                    Ok(None) => {
+                        conflicts += 1;
+                        continue;
                     }
+                    Err(error) => return error.into(),
+                };
+                let first_sent = begun.intent.started;
+                let rotation = rotation.tightened(begun.record.grant.was_rotated);
+                match exchange(shared, slot, begun, lease, pass).await {
+                    // Where a second try does no harm it is made soon: a grace period would
+                    // be over by the time that somebody asks again.
+                    Outcome::Unknown(_)
+                        if again <= AGAIN_LAST
+                            && rotation.allows_again(first_sent, lease.now() + again) =>
+                    {
+                        sleep(again).await;
+                        again *= 2;
+                    }
+                    outcome => return outcome,
                 }
-                Ok(None) => conflicts += 1,
-                Err(error) => return error.into(),
-            },
+            }
         }
     }
     kept_changing().into()
@@ -153,9 +165,9 @@ async fn write_intent(
     shared: &Shared,
     slot: &Slot,
     found: Opened,
-    now: Timestamp,
+    lease: &HeldLease,
 ) -> Result<Option<Begun>, Error> {
-    let mut record = found.record;
+    let (mut record, now) = (found.record, lease.now());
     let Some(refresh_token) = &record.grant.refresh_token else {
         return Ok(None);
     };
@@ -200,6 +212,7 @@ async fn exchange(
     slot: &Arc<Slot>,
     begun: Begun,
     lease: &HeldLease,
+    pass: Pass<'_>,
 ) -> Outcome {
     let provider = slot.provider();
     let Some(refresh_token) = begun.record.grant.refresh_token.clone() else {
@@ -227,6 +240,11 @@ async fn exchange(
             "the token service did not answer in time",
         ))
     });
+    pass.report(
+        shared,
+        slot,
+        result.as_ref().err().map(RefreshError::verdict),
+    );
     match result {
         Ok(response) => keep(shared, slot, begun, response, started).await,
         Err(error) => failed(shared, slot, begun, error).await,

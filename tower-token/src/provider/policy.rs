@@ -13,6 +13,7 @@ pub(crate) struct Policy {
     pub(crate) default_lifetime: Option<Duration>,
     pub(crate) exchange_timeout: Duration,
     pub(crate) rotation: Rotation,
+    pub(crate) max_exchanges: usize,
     /// The first setting that could not be taken; said when the manager is built.
     problem: Option<String>,
 }
@@ -25,6 +26,7 @@ impl Default for Policy {
             default_lifetime: None,
             exchange_timeout: Duration::from_secs(30),
             rotation: Rotation::Strict,
+            max_exchanges: 32,
             problem: None,
         }
     }
@@ -62,6 +64,9 @@ impl Policy {
             return Err(String::from(
                 "exchange_timeout, or the grace period, is zero",
             ));
+        }
+        if self.max_exchanges == 0 {
+            return Err(String::from("max_exchanges is zero"));
         }
         Ok(())
     }
@@ -101,6 +106,14 @@ macro_rules! policy_setters {
         #[must_use]
         pub fn exchange_timeout(mut self, limit: ::std::time::Duration) -> Self {
             self.policy.exchange_timeout = limit;
+            self
+        }
+
+        /// How many exchanges with the service are under way at once: 32 by default. More
+        /// wait for a place.
+        #[must_use]
+        pub fn max_exchanges(mut self, exchanges: usize) -> Self {
+            self.policy.max_exchanges = exchanges;
             self
         }
 
