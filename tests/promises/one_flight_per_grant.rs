@@ -5,7 +5,10 @@ use std::time::Duration;
 use tests::fake::{Fake, Next};
 use tests::flaky::Flaky;
 use tower_token::testkit::ManualClock;
-use tower_token::{ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, Recovery, TokenResponse};
+use tower_token::{
+    ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, Recovery, TokenManager, TokenResponse,
+    Verdict,
+};
 
 use crate::support::{HOUR, Rig, manager};
 
@@ -199,4 +202,71 @@ async fn a_store_that_hangs_holds_no_caller_beyond_its_deadline() {
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
+/// Two siblings that both came to spend one refresh token: one was paused past its lease and
+/// its intent's deadline, and is answered last, with what reuse is answered with.
+struct Siblings {
+    rig: Rig,
+    late: tokio::task::JoinHandle<Result<String, ErrorKind>>,
+    other: TokenManager,
+    others: Fake,
+}
+
+async fn one_paused_in_its_exchange() -> Siblings {
+    let rig = Rig::connected().await;
+    let others = Fake::new(HOUR);
+    let other = manager(rig.store.clone(), &rig.ring, &others, &rig.clock).await;
+    rig.until_expired();
+    rig.fake.hold();
+    rig.fake.script([Next::Fail(Verdict::Dead)]);
+    let late = tokio::spawn({
+        let (manager, key) = (rig.manager.clone(), rig.key.clone());
+        async move {
+            let token = manager.token(&key).await.map_err(|error| error.kind())?;
+            Ok(token.expose().to_owned())
+        }
+    });
+    rig.fake.begun(1).await;
+    rig.clock.advance(Duration::from_secs(40));
+    Siblings {
+        rig,
+        late,
+        other,
+        others,
+    }
+}
+
+#[tokio::test]
+async fn a_loser_takes_the_winners_tokens_and_declares_nobody_dead() {
+    let Siblings {
+        rig, late, other, ..
+    } = one_paused_in_its_exchange().await;
+    assert_eq!(other.token(&rig.key).await.unwrap().expose(), "a1");
+    rig.fake.release(1);
+    assert_eq!(late.await.unwrap().unwrap(), "a1");
+    assert!(rig.manager.grants("ada").await.unwrap()[0].can_refresh());
+}
+
+#[tokio::test]
+async fn nobody_is_declared_dead_while_a_siblings_exchange_is_under_way() {
+    let Siblings {
+        rig,
+        late,
+        other,
+        others,
+    } = one_paused_in_its_exchange().await;
+    others.hold();
+    let winner = tokio::spawn({
+        let key = rig.key.clone();
+        async move { other.token(&key).await.unwrap().expose().to_owned() }
+    });
+    others.begun(1).await;
+    rig.fake.release(1);
+    assert_eq!(late.await.unwrap().unwrap_err(), ErrorKind::TokenService);
+    others.release(1);
+    assert_eq!(winner.await.unwrap(), "a1");
+    assert!(rig.manager.grants("ada").await.unwrap()[0].can_refresh());
+    rig.clock.advance(Duration::from_secs(2));
+    assert_eq!(rig.token().await, "a1");
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::lease::HeldLease;
 use super::refresh::{Begun, MAX_CONFLICTS, Outcome, kept_changing};
 use super::slot::Slot;
 use super::state::{NEEDS_REAUTH, needs_reauth, not_connected};
@@ -17,10 +18,11 @@ pub(super) async fn failed(
     shared: &Arc<Shared>,
     slot: &Arc<Slot>,
     begun: Begun,
+    lease: &HeldLease,
     error: RefreshError,
 ) -> Outcome {
     let (kind, message, retry_after) = match error.verdict() {
-        Verdict::Dead => return declare_dead(shared, slot, begun, error).await,
+        Verdict::Dead => return declare_dead(shared, slot, begun, lease, error).await,
         Verdict::Transient { retry_after } => (
             ErrorKind::TokenService,
             "the token could not be refreshed",
@@ -70,6 +72,7 @@ async fn declare_dead(
     shared: &Arc<Shared>,
     slot: &Arc<Slot>,
     begun: Begun,
+    lease: &HeldLease,
     error: RefreshError,
 ) -> Outcome {
     for _ in 0..MAX_CONFLICTS {
@@ -102,6 +105,18 @@ async fn declare_dead(
                 },
             );
             return Outcome::Done;
+        }
+        let siblings = record
+            .intent
+            .filter(|intent| intent.exchange != begun.intent.exchange);
+        if siblings.is_some_and(|intent| lease.now() < intent.deadline) {
+            // It may be about to store what that very token brought.
+            return Error::with_source(
+                ErrorKind::TokenService,
+                "the refresh token was refused while another instance is using it",
+                error,
+            )
+            .into();
         }
         record.grant.give_up(shared.clock.now());
         record.intent = None;

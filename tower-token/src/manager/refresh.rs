@@ -155,7 +155,7 @@ async fn under_lease(
 pub(super) struct Begun {
     pub(super) record: Record,
     pub(super) version: Version,
-    intent: Intent,
+    pub(super) intent: Intent,
     /// The intent that stood there, of an exchange whose outcome is unknown.
     pub(super) before: Option<Intent>,
 }
@@ -247,7 +247,7 @@ async fn exchange(
     );
     match result {
         Ok(response) => keep(shared, slot, begun, response, started).await,
-        Err(error) => failed(shared, slot, begun, error).await,
+        Err(error) => failed(shared, slot, begun, lease, error).await,
     }
 }
 
