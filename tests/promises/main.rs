@@ -20,6 +20,7 @@ mod the_process_may_die;
 mod the_runtime_may_go;
 mod the_tower_contract_is_kept;
 mod users_come_and_go;
+mod what_happens_is_seen;
 mod what_is_due_is_refreshed_behind;
 
 mod support;

@@ -299,6 +299,10 @@ async fn a_process_prints_no_secret_in_any_fault() {
         text.contains("panicked at") && text.contains("RefreshRequest"),
         "no panic to search"
     );
+    assert!(
+        text.contains("event=\"refresh_failed\""),
+        "no trace to search"
+    );
 
     // The subject is what the API answers, so the child prints it: not the marks' affair.
     let secrets = marks

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tower_token::KeyRing;
 
 use crate::BoxError;
@@ -15,7 +16,8 @@ pub struct Service {
     child: Child,
     stdin: ChildStdin,
     stdout: Lines<BufReader<ChildStdout>>,
-    stderr: Option<ChildStderr>,
+    /// Read as it comes: a pipe that is full would stop the child.
+    stderr: JoinHandle<Vec<u8>>,
     said: Vec<u8>,
 }
 
@@ -46,7 +48,13 @@ impl Service {
             .spawn()?;
         let stdin = child.stdin.take().ok_or("no stdin")?;
         let stdout = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
-        let stderr = child.stderr.take();
+        let mut errors = child.stderr.take().ok_or("no stderr")?;
+        let stderr = tokio::spawn(async move {
+            let mut text = Vec::new();
+            // What was read until the child was killed is all there is.
+            let _ = errors.read_to_end(&mut text).await;
+            text
+        });
         let mut service = Self {
             child,
             stdin,
@@ -98,24 +106,11 @@ impl Service {
             mut said,
         } = self;
         drop(stdin);
-        let errors = async {
-            let mut text = Vec::new();
-            if let Some(mut stderr) = stderr {
-                stderr.read_to_end(&mut text).await?;
-            }
-            Ok::<_, BoxError>(text)
-        };
-        let answers = async {
-            let mut text = Vec::new();
-            while let Some(line) = stdout.next_line().await? {
-                text.extend_from_slice(line.as_bytes());
-            }
-            Ok::<_, BoxError>(text)
-        };
-        let (errors, answers) = tokio::try_join!(errors, answers)?;
+        while let Some(line) = stdout.next_line().await? {
+            said.extend_from_slice(line.as_bytes());
+        }
         child.wait().await?;
-        said.extend(answers);
-        said.extend(errors);
+        said.extend(stderr.await?);
         Ok(said)
     }
 }

@@ -18,9 +18,14 @@ use tower_token::{
     GrantKey, KeyRing, OAuth2, Provider, RefreshError, RefreshRequest, Refresher, SealedStore,
     SledStore, Timestamp, TokenLayer, TokenManager, TokenRequest, TokenResponse, TokenService,
 };
+use tracing_subscriber::filter::LevelFilter;
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    tracing_subscriber::fmt()
+        .with_max_level(LevelFilter::TRACE)
+        .with_writer(std::io::stderr)
+        .init();
     let mut arguments = std::env::args().skip(1);
     let (Some(folder), Some(base)) = (arguments.next(), arguments.next()) else {
         return Err("usage: connected-service FOLDER BASE".into());

@@ -1,5 +1,10 @@
 //! What the manager does, as it happens.
 
+#[cfg(feature = "metrics")]
+mod count;
+#[cfg(feature = "tracing")]
+mod trace;
+
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -106,6 +111,27 @@ pub enum EventKind {
     Discarded,
 }
 
+impl EventKind {
+    /// A short fixed name, as `refreshed`, for a log or a metric.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Connected => "connected",
+            Self::Disconnected => "disconnected",
+            Self::Refreshed { .. } => "refreshed",
+            Self::Adopted { .. } => "adopted",
+            Self::RefreshFailed { .. } => "refresh_failed",
+            Self::Waited { .. } => "waited",
+            Self::Refused { .. } => "refused",
+            Self::SaveFailed => "save_failed",
+            Self::NeedsReauth => "needs_reauth",
+            Self::Lost => "lost",
+            Self::CircuitOpened => "circuit_opened",
+            Self::CircuitClosed => "circuit_closed",
+            Self::Discarded => "discarded",
+        }
+    }
+}
+
 /// The events of one manager from the moment of subscribing; see
 /// [`TokenManager::events`](crate::TokenManager::events).
 ///
@@ -156,6 +182,10 @@ impl EventBus {
     }
 
     pub(crate) fn emit(&self, event: &Event) {
+        #[cfg(feature = "tracing")]
+        trace::trace(event);
+        #[cfg(feature = "metrics")]
+        count::count(event);
         self.subscribers
             .lock()
             .retain(|(sender, missed)| match sender.try_send(event.clone()) {
