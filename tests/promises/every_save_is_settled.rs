@@ -196,3 +196,29 @@ async fn a_verdict_whose_acknowledgement_was_lost_is_a_verdict() {
         .collect();
     assert!(seen.contains(&EventKind::NeedsReauth), "{seen:?}");
 }
+
+/// Only the tokens that wait are good: whatever a sibling made of the old ones meanwhile.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_wait_to_be_stored_outlive_a_siblings_try_with_the_old_ones() {
+    let shaky = shaky().await;
+    let others = Fake::new(HOUR);
+    others.script([Next::Fail(Verdict::Dead)]);
+    let sibling = manager(shaky.rows.clone(), &shaky.ring, &others, &shaky.clock).await;
+    shaky.store.script([Save::Ok, Save::Fail, Save::Fail]);
+    assert_eq!(
+        shaky.manager.token(&shaky.key).await.unwrap().expose(),
+        "a1"
+    );
+    // Past the intent's deadline the sibling tries the spent token, and is refused.
+    shaky.clock.advance(Duration::from_secs(40));
+    let error = sibling.token(&shaky.key).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NeedsReauth);
+
+    shaky
+        .manager
+        .shutdown(Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(sibling.token(&shaky.key).await.unwrap().expose(), "a1");
+    assert!(sibling.grants("ada").await.unwrap()[0].can_refresh());
+}

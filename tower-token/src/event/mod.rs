@@ -182,10 +182,14 @@ impl EventBus {
     }
 
     pub(crate) fn emit(&self, event: &Event) {
-        #[cfg(feature = "tracing")]
-        trace::trace(event);
-        #[cfg(feature = "metrics")]
-        count::count(event);
+        // A subscriber or recorder of the application's: its panic must not cost a token.
+        #[cfg(any(feature = "tracing", feature = "metrics"))]
+        let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            #[cfg(feature = "tracing")]
+            trace::trace(event);
+            #[cfg(feature = "metrics")]
+            count::count(event);
+        }));
         self.subscribers
             .lock()
             .retain(|(sender, missed)| match sender.try_send(event.clone()) {

@@ -62,6 +62,14 @@ impl Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
+        if self.in_flight && self.landed.borrow().is_none() {
+            // Cut off: without a backoff every caller would start the next exchange.
+            let now = self.shared.clock.now();
+            self.slot
+                .work()
+                .backoff
+                .fail(now, cut_off(), None, jitter());
+        }
         self.free();
     }
 }
@@ -95,7 +103,10 @@ impl Shared {
         if need == Need::Soon && work.not_before.is_some_and(|at| now < at) {
             return Err(unknown_outcome());
         }
-        self.gate(slot)?.check(now)?;
+        if need == Need::Soon {
+            // Somebody without a good token still looks for one in the store.
+            self.gate(slot)?.check(now)?;
+        }
         let underway = self.begin()?;
         let (landed, handle) = watch::channel(None);
         let handle = FlightHandle(handle);
@@ -139,15 +150,19 @@ async fn fly(landing: Landing, stale: Serial) {
             save.until_stored(shared, slot).await;
         }
         Outcome::Failed { error, retry_after } => {
-            let error = failed(shared, slot, error, retry_after);
+            let error = failed(shared, slot, stale, error, retry_after);
             landing.land(Err(error));
         }
         Outcome::Unknown(error) => {
-            let error = failed(shared, slot, error, None);
+            let error = failed(shared, slot, stale, error, None);
             landing.land(Err(error));
         }
         Outcome::NotBefore(at) => {
-            slot.work().not_before = Some(at);
+            let mut work = slot.work();
+            if work.epoch() == stale.epoch {
+                work.not_before = Some(at);
+            }
+            drop(work);
             landing.land(Err(unknown_outcome()));
         }
         // A state of the grant, not a failure: whoever asks next looks again.
@@ -162,11 +177,21 @@ fn succeeded(slot: &Slot) {
 }
 
 /// Notes a failure, and tells how long to stay away for it.
-fn failed(shared: &Shared, slot: &Slot, error: Error, retry_after: Option<Duration>) -> Error {
+fn failed(
+    shared: &Shared,
+    slot: &Slot,
+    stale: Serial,
+    error: Error,
+    retry_after: Option<Duration>,
+) -> Error {
     let cause = error.kind();
     shared.emit(slot, EventKind::RefreshFailed { cause });
     let now = shared.clock.now();
     let mut work = slot.work();
+    if work.epoch() > stale.epoch {
+        // The user connected anew meanwhile: that grant has not failed.
+        return error;
+    }
     work.backoff.fail(now, error.clone(), retry_after, jitter());
     work.backoff.cooling(now).unwrap_or(error)
 }

@@ -160,7 +160,8 @@ impl TokenManager {
     /// Lets what is under way end, then closes the store. Nothing new begins; tokens that
     /// are in memory and fresh keep being served.
     ///
-    /// An error says that `deadline` passed first: a token that was being written then
+    /// Waits for at most `deadline`, and as long again for the store to close. An error
+    /// says that it passed first: a token that was being written then
     /// is lost with the process.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
         self.0.stage.fetch_max(SHUT_DOWN, Ordering::AcqRel);
@@ -248,11 +249,8 @@ impl Shared {
         // Counted first: either the shutdown sees the count, or this sees the shutdown.
         self.underway.send_modify(|underway| *underway += 1);
         let underway = Underway(Arc::clone(self));
-        if self.stage.load(Ordering::Acquire) >= SHUT_DOWN {
-            return Err(Error::new(
-                ErrorKind::ShutDown,
-                "the token manager was shut down",
-            ));
+        if self.is_shut_down() {
+            return Err(state::shut_down());
         }
         Ok(underway)
     }
@@ -283,6 +281,10 @@ impl Shared {
             tokio::time::timeout(limit, work)
         };
         timeout.await.ok()
+    }
+
+    fn is_shut_down(&self) -> bool {
+        self.stage.load(Ordering::Acquire) >= SHUT_DOWN
     }
 
     fn is_closed(&self) -> bool {

@@ -17,7 +17,7 @@ use super::gate::Pass;
 use super::lease::{HeldLease, Leased, take_lease};
 use super::save::{Attempt, Save};
 use super::slot::Slot;
-use super::state::{needs_reauth, not_connected};
+use super::state::{needs_reauth, not_connected, shut_down};
 use super::{Opened, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -81,7 +81,7 @@ async fn under_lease(
     stale: Serial,
     lease: &HeldLease,
 ) -> Outcome {
-    let (mut conflicts, mut again) = (0, AGAIN_FIRST);
+    let (mut conflicts, mut again, mut lost) = (0, AGAIN_FIRST, None);
     // Each round begins with what the store has; a lost compare-and-set starts another.
     while conflicts < MAX_CONFLICTS {
         let found = match shared.load(slot).await {
@@ -111,7 +111,8 @@ async fn under_lease(
                 sleep(deadline.since(now).min(Duration::from_millis(250))).await;
             }
             Decision::LeaveAlone => {
-                return Outcome::NotBefore(risked_from(&found.record.grant, margin_of(slot)));
+                let risked = risked_from(&found.record.grant, margin_of(slot));
+                return lost.map_or(Outcome::NotBefore(risked), Outcome::Unknown);
             }
             Decision::Exchange => {
                 // Before the intent, whose time must not pass while waiting for a place.
@@ -121,8 +122,23 @@ async fn under_lease(
                 };
                 let pass = match pass {
                     Ok(pass) => pass,
-                    Err(error) => return Outcome::Ended(error),
+                    Err(error) => return lost.map_or(Outcome::Ended(error), Outcome::Unknown),
                 };
+                if shared.is_shut_down() {
+                    return Outcome::Ended(shut_down());
+                }
+                // The wait for a place may have been long, and a grace period may be over.
+                let decision = decide(
+                    &found.record,
+                    stale,
+                    shared.owner,
+                    lease.now(),
+                    rotation,
+                    may_retry,
+                );
+                if !matches!(decision, Decision::Exchange) {
+                    continue;
+                }
                 let begun = match write_intent(shared, slot, found, lease).await {
                     Ok(Some(begun)) => begun,
                     Ok(None) => {
@@ -136,10 +152,12 @@ async fn under_lease(
                 match exchange(shared, slot, begun, lease, pass).await {
                     // Where a second try does no harm it is made soon: a grace period would
                     // be over by the time that somebody asks again.
-                    Outcome::Unknown(_)
-                        if again <= AGAIN_LAST
+                    Outcome::Unknown(error)
+                        if !shared.is_shut_down()
+                            && again <= AGAIN_LAST
                             && rotation.allows_again(first_sent, lease.now() + again) =>
                     {
+                        lost = Some(error);
                         sleep(again).await;
                         again *= 2;
                     }

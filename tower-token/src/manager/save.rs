@@ -12,7 +12,7 @@ use super::{Opened, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
-use crate::grant::{Intent, Record, TokenResponse};
+use crate::grant::{GrantState, Intent, Record, TokenResponse};
 use crate::store::{Expected, SaveOutcome, Version};
 
 /// Tokens that were issued and are not stored yet.
@@ -77,16 +77,16 @@ impl Save {
                     return Attempt::Failed(Box::new(self));
                 }
             };
-            match (
-                settle(found.as_ref(), &self.intent, record.grant.epoch),
-                found,
-            ) {
+            match (settle(found.as_ref(), &self.intent, &record), found) {
                 (Settle::Stored, Some(found)) => {
                     let outcome = self.stored(shared, slot, &found.record, unusable);
                     return Attempt::Settled(outcome);
                 }
                 (Settle::SaveAgain, Some(found)) => {
+                    let spent = record.grant.refresh_token.take();
                     record = found.record;
+                    // Wiped by a verdict, it is carried forward if no other was answered.
+                    record.grant.refresh_token = record.grant.refresh_token.or(spent);
                     version = found.version;
                 }
                 (Settle::Adopt, Some(found)) => {
@@ -132,6 +132,7 @@ impl Save {
         let applied = next
             .grant
             .apply(self.response.clone(), self.started, default_lifetime);
+        next.grant.state = GrantState::Active;
         next.intent = None;
         next.exchange = self.intent.exchange;
         next.sequence += 1;
@@ -184,7 +185,7 @@ fn discarded(shared: &Shared, slot: &Slot, found: Option<Opened>) -> Outcome {
 enum Settle {
     /// It was written after all.
     Stored,
-    /// Our intent still stands: something else about the row changed.
+    /// The old tokens still stand there: something else about the row changed.
     SaveAgain,
     /// A sibling's tokens stand there.
     Adopt,
@@ -192,18 +193,18 @@ enum Settle {
     Discard,
 }
 
-fn settle(found: Option<&Opened>, intent: &Intent, epoch: u64) -> Settle {
+/// `base` is the record that the save was to replace.
+fn settle(found: Option<&Opened>, intent: &Intent, base: &Record) -> Settle {
     let Some(Opened { record, .. }) = found else {
         return Settle::Discard;
     };
     if record.exchange == intent.exchange {
         Settle::Stored
-    } else if record.grant.epoch != epoch {
+    } else if record.grant.epoch != base.grant.epoch {
         Settle::Discard
-    } else if record
-        .intent
-        .is_some_and(|found| found.exchange == intent.exchange)
-    {
+    } else if record.exchange == base.exchange {
+        // Whatever else changed, such as a sibling's intent or its verdict on the old
+        // refresh token: nobody has stored other tokens, and these are the only ones left.
         Settle::SaveAgain
     } else {
         Settle::Adopt
@@ -219,6 +220,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_millis(1_000);
     const OURS: ExchangeId = ExchangeId([1; 16]);
     const OTHERS: ExchangeId = ExchangeId([2; 16]);
+    const BASE: ExchangeId = ExchangeId([3; 16]);
 
     fn intent(exchange: ExchangeId) -> Intent {
         Intent {
@@ -249,10 +251,14 @@ mod tests {
     fn every_row_of_a_lost_acknowledgement() {
         let mut tombstone = found(2, OTHERS, None);
         tombstone.record.grant = Grant::disconnected(GrantKey::new("p", "s"), 2, NOW);
+        let base = found(1, BASE, Some(OURS)).record;
         let table = [
             (Some(found(1, OURS, None)), Settle::Stored),
             (Some(found(1, OURS, Some(OTHERS))), Settle::Stored),
-            (Some(found(1, OTHERS, Some(OURS))), Settle::SaveAgain),
+            (Some(found(1, BASE, Some(OURS))), Settle::SaveAgain),
+            // A sibling is about to spend the old refresh token once more: ours is newer.
+            (Some(found(1, BASE, Some(OTHERS))), Settle::SaveAgain),
+            (Some(found(1, BASE, None)), Settle::SaveAgain),
             (Some(found(1, OTHERS, None)), Settle::Adopt),
             (Some(found(1, OTHERS, Some(OTHERS))), Settle::Adopt),
             (Some(found(2, OTHERS, None)), Settle::Discard),
@@ -261,7 +267,7 @@ mod tests {
         ];
         for (found, expected) in table {
             assert_eq!(
-                settle(found.as_ref(), &intent(OURS), 1),
+                settle(found.as_ref(), &intent(OURS), &base),
                 expected,
                 "{found:?}"
             );

@@ -111,6 +111,13 @@ pub(super) enum Refusal {
     Again,
 }
 
+impl Work {
+    /// The newest epoch that was seen here.
+    pub(super) fn epoch(&self) -> u64 {
+        self.seen.0
+    }
+}
+
 impl Slot {
     pub(super) fn new(key: GrantKey, provider: Arc<Provider>) -> Self {
         Self {

@@ -16,3 +16,7 @@ pub(super) fn not_connected() -> Error {
          call connect",
     )
 }
+
+pub(super) fn shut_down() -> Error {
+    Error::new(ErrorKind::ShutDown, "the token manager was shut down")
+}

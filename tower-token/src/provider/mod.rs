@@ -49,7 +49,7 @@ use crate::secret::Secret;
 pub trait Refresher: Send + Sync + 'static {
     /// Spends the refresh token of `request` once.
     ///
-    /// The manager calls this on a task of its own, never twice at once for one
+    /// One manager calls this on a task of its own, never twice at once for one
     /// grant, and stops waiting after the provider's exchange time-out. An error's
     /// [`Verdict`] decides what becomes of the grant: when in doubt whether the
     /// service saw the request, say [`Verdict::Ambiguous`].
