@@ -3,6 +3,7 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod a_disconnect_reaches_the_token_service;
 mod a_dropped_caller_loses_nothing;
 mod a_failing_service_is_left_alone;
 mod a_real_oauth_server_agrees;
@@ -11,6 +12,7 @@ mod a_token_goes_nowhere_else;
 mod an_error_never_replaces_a_usable_token;
 mod an_unknown_outcome_goes_by_the_rotation;
 mod every_save_is_settled;
+mod idle_grants_are_looked_after;
 mod imports_point_one_way;
 mod no_secret_in_any_output;
 mod one_flight_per_grant;

@@ -30,13 +30,14 @@ const MARKS: [&str; 8] = [
 
 /// Everything that lib.rs exports. A new name has to be added here, and to the test below
 /// if a secret could get into it.
-const EXPORTED: &str = "AccessToken ByteStore Clock CloneBody Durability Error ErrorKind Event \
-    EventKind Events Expected Fingerprint Freshness Grant GrantKey GrantState Group IntoProvider \
-    InvalidTokenResponse KeyRing Lease LeaseOwner MemoryStore NoReplay NotSent OAuth2 Provider \
-    Recovery RefreshError RefreshRequest RefreshWindow Refresher Replay ResponseFuture Rotation Row RowKey \
-    SaveOutcome SealedRow SealedStore Secret Serial SledStore StoreError StoreErrorKind \
-    SystemClock Timestamp TokenLayer TokenManager TokenManagerBuilder TokenRequest TokenResponse \
-    TokenService TokenServiceError Verdict VerdictRule Version";
+const EXPORTED: &str = "AccessToken AssertionClaims ByteStore ClientAssertion Clock CloneBody Durability Error \
+    ErrorKind Event EventKind Events Expected Fingerprint Freshness Grant GrantKey \
+    GrantState Group IntoProvider InvalidTokenResponse KeyRing Lease LeaseOwner MemoryStore \
+    NoReplay NotSent OAuth2 Provider ReauthReason Recovery RefreshError RefreshRequest \
+    RefreshWindow Refresher Replay ResponseFuture Revoker Rotation Row RowKey SaveOutcome \
+    SealedRow SealedStore Secret Serial SledStore StoreError StoreErrorKind SweepAction \
+    SweepItem SweepReport SystemClock Timestamp TokenLayer TokenManager TokenManagerBuilder \
+    TokenRequest TokenResponse TokenService TokenServiceError Verdict VerdictRule Version";
 
 #[test]
 fn every_exported_name_is_known_here() {

@@ -50,6 +50,7 @@ fn events_are_counted_by_provider_and_kind() {
         [
             "tower_token_events_total provider=fake,event=connected 1",
             "tower_token_events_total provider=fake,event=disconnected 1",
+            "tower_token_events_total provider=fake,event=expired 2",
             "tower_token_events_total provider=fake,event=refresh_failed,cause=ClientRefused 1",
             "tower_token_events_total provider=fake,event=refreshed 1",
             "tower_token_events_total provider=fake,event=waited 2",

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tower_token::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, MemoryStore, Row, RowKey,
-    SaveOutcome, SealedRow, StoreError, StoreErrorKind,
+    SaveOutcome, SealedRow, StoreError, StoreErrorKind, Version,
 };
 
 /// What the next save does.
@@ -108,7 +108,7 @@ impl ByteStore for Flaky {
             let other = rows.into_iter().rev().find(|(other, _)| other != key);
             return Ok(found
                 .zip(other)
-                .map(|(row, (_, other))| Row::new(row.version, other.bytes)));
+                .map(|(row, (_, other))| Row::new(row.version, row.due, other.bytes)));
         }
         if let Some(rows) = &*self.rolled_back.lock() {
             let found = rows.iter().find(|(found, _)| found == key);
@@ -165,6 +165,18 @@ impl ByteStore for Flaky {
         limit: usize,
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
         self.rows.scan(after, limit).await
+    }
+
+    async fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.rows.claim_due(limit, ttl).await
+    }
+
+    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
+        self.rows.purge(key, version).await
     }
 
     fn durability(&self) -> Durability {

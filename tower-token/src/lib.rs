@@ -101,17 +101,17 @@ pub use self::error::{Error, ErrorKind, Recovery};
 pub use self::event::{Event, EventKind, Events, Fingerprint};
 pub use self::freshness::{Freshness, RefreshWindow};
 pub use self::grant::{
-    AccessToken, Grant, GrantState, InvalidTokenResponse, Serial, TokenResponse,
+    AccessToken, Grant, GrantState, InvalidTokenResponse, ReauthReason, Serial, TokenResponse,
 };
 pub use self::key::GrantKey;
 pub use self::layer::{
     CloneBody, NoReplay, Replay, ResponseFuture, TokenLayer, TokenRequest, TokenService,
     TokenServiceError,
 };
-pub use self::manager::{TokenManager, TokenManagerBuilder};
+pub use self::manager::{SweepAction, SweepItem, SweepReport, TokenManager, TokenManagerBuilder};
 pub use self::provider::{
-    IntoProvider, NotSent, OAuth2, Provider, RefreshError, RefreshRequest, Refresher, Rotation,
-    Verdict, VerdictRule,
+    AssertionClaims, ClientAssertion, IntoProvider, NotSent, OAuth2, Provider, RefreshError,
+    RefreshRequest, Refresher, Revoker, Rotation, Verdict, VerdictRule,
 };
 pub use self::secret::Secret;
 #[cfg(feature = "sled")]

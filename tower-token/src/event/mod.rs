@@ -16,8 +16,9 @@ use futures_core::Stream;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use crate::clock::Timestamp;
 use crate::error::ErrorKind;
-use crate::grant::Serial;
+use crate::grant::{ReauthReason, Serial};
 
 /// Names a grant in logs without naming its user: a keyed hash of the grant key.
 ///
@@ -25,6 +26,13 @@ use crate::grant::Serial;
 /// the store's keys nobody can tell whose it is.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint(pub(crate) [u8; 8]);
+
+impl Fingerprint {
+    /// A number that is the same for a grant every time, and not for others.
+    pub(crate) fn jitter(self) -> u16 {
+        u16::from_be_bytes([self.0[0], self.0[1]])
+    }
+}
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -96,8 +104,30 @@ pub enum EventKind {
     /// A refreshed token could not be stored yet; it is served from memory and the
     /// write is tried again.
     SaveFailed,
+    /// An access token had expired when it was asked for, and is replaced.
+    #[non_exhaustive]
+    Expired {
+        /// That token.
+        serial: Serial,
+    },
     /// The grant can no longer be refreshed: the user has to connect again.
-    NeedsReauth,
+    #[non_exhaustive]
+    NeedsReauth {
+        /// Why.
+        reason: ReauthReason,
+    },
+    /// The refresh token comes to its end whatever is done: the user has to connect again
+    /// before.
+    #[non_exhaustive]
+    ReconnectBy {
+        /// When it ends.
+        by: Timestamp,
+    },
+    /// The token service was told of a disconnect.
+    Revoked,
+    /// The token service could not be told of a disconnect for a week, and will not be. What
+    /// it issued runs out by itself.
+    RevocationFailed,
     /// A refreshed token was never stored: its store was closed first. The refresh token
     /// in the store may be spent.
     Lost,
@@ -123,7 +153,11 @@ impl EventKind {
             Self::Waited { .. } => "waited",
             Self::Refused { .. } => "refused",
             Self::SaveFailed => "save_failed",
-            Self::NeedsReauth => "needs_reauth",
+            Self::Expired { .. } => "expired",
+            Self::NeedsReauth { .. } => "needs_reauth",
+            Self::ReconnectBy { .. } => "reconnect_by",
+            Self::Revoked => "revoked",
+            Self::RevocationFailed => "revocation_failed",
             Self::Lost => "lost",
             Self::CircuitOpened => "circuit_opened",
             Self::CircuitClosed => "circuit_closed",
@@ -162,6 +196,13 @@ impl Stream for Events {
         self.receiver.poll_recv(cx)
     }
 }
+
+/// Counts what an API answered. No event: those stay out of the way of requests.
+#[cfg(feature = "metrics")]
+pub(crate) use self::count::answered;
+
+#[cfg(not(feature = "metrics"))]
+pub(crate) fn answered(_: &str, _: Option<&'static str>, _: http::StatusCode) {}
 
 /// No subscriber keeps more events than this.
 const MAX_CAPACITY: usize = 1 << 20;

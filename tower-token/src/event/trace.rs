@@ -19,7 +19,14 @@ pub(super) fn trace(event: &Event) {
         EventKind::Lost => {
             error!(target: "tower_token", %provider, %grant, event = name);
         }
-        EventKind::SaveFailed | EventKind::NeedsReauth | EventKind::CircuitOpened => {
+        EventKind::NeedsReauth { reason } => {
+            let reason = reason.name();
+            warn!(target: "tower_token", %provider, %grant, event = name, reason);
+        }
+        EventKind::ReconnectBy { by } => {
+            warn!(target: "tower_token", %provider, %grant, event = name, ?by);
+        }
+        EventKind::SaveFailed | EventKind::RevocationFailed | EventKind::CircuitOpened => {
             warn!(target: "tower_token", %provider, %grant, event = name);
         }
         EventKind::RefreshFailed { cause } => {
@@ -31,7 +38,9 @@ pub(super) fn trace(event: &Event) {
         EventKind::Refreshed { serial, took } => {
             debug!(target: "tower_token", %provider, %grant, event = name, ?serial, ?took);
         }
-        EventKind::Adopted { serial } | EventKind::Refused { serial } => {
+        EventKind::Adopted { serial }
+        | EventKind::Refused { serial }
+        | EventKind::Expired { serial } => {
             debug!(target: "tower_token", %provider, %grant, event = name, ?serial);
         }
         EventKind::Waited {
@@ -40,7 +49,7 @@ pub(super) fn trace(event: &Event) {
         } => {
             debug!(target: "tower_token", %provider, %grant, event = name, ?took, token_was_usable);
         }
-        EventKind::Discarded => {
+        EventKind::Discarded | EventKind::Revoked => {
             debug!(target: "tower_token", %provider, %grant, event = name);
         }
     }

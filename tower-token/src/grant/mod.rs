@@ -1,7 +1,9 @@
 //! What is kept of one user's authorization at one provider.
 
 mod access_token;
+mod record;
 mod response;
+mod state;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +11,9 @@ use std::time::Duration;
 
 pub(crate) use self::access_token::jwt_expiry;
 pub use self::access_token::{AccessToken, Serial};
+pub(crate) use self::record::{ExchangeId, Intent, Owner, Record, Revocation};
 pub use self::response::{InvalidTokenResponse, TokenResponse};
+pub use self::state::{GrantState, ReauthReason};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::GrantKey;
@@ -24,37 +28,20 @@ pub struct Grant {
     pub(crate) key: GrantKey,
     pub(crate) epoch: u64,
     pub(crate) state: GrantState,
+    /// How many access tokens were issued in this epoch.
+    pub(crate) issues: u64,
     pub(crate) access_token: Option<AccessToken>,
     pub(crate) refresh_token: Option<Secret>,
     /// Whether an answer of this epoch brought another refresh token than it was asked with.
     pub(crate) was_rotated: bool,
     pub(crate) refresh_expires_at: Option<Timestamp>,
+    /// When the refresh token ends for good: renewing it does not put that off.
+    pub(crate) reconnect_by: Option<Timestamp>,
     pub(crate) id_token: Option<Secret>,
     pub(crate) scope: Option<String>,
     pub(crate) connected_at: Timestamp,
     pub(crate) refreshed_at: Timestamp,
     pub(crate) metadata: BTreeMap<String, String>,
-}
-
-/// Whether a grant can be used.
-#[non_exhaustive]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GrantState {
-    /// It is refreshed as needed.
-    Active,
-    /// It can no longer be refreshed; its access token serves until it expires. The
-    /// user has to connect again.
-    #[non_exhaustive]
-    NeedsReauth {
-        /// Since when.
-        since: Timestamp,
-    },
-    /// The user was disconnected: what is left is the mark that says so.
-    #[non_exhaustive]
-    Disconnected {
-        /// Since when.
-        since: Timestamp,
-    },
 }
 
 /// A lifetime outside of these is taken for a slip of the token service.
@@ -114,6 +101,7 @@ impl Grant {
         self.scope = response.scope.or_else(|| self.scope.take());
         self.metadata.extend(response.metadata);
         self.access_token = Some(access_token?);
+        self.issues = serial.issue;
         self.refreshed_at = started;
         Ok(())
     }
@@ -128,10 +116,12 @@ impl Grant {
             key,
             epoch,
             state,
+            issues: 0,
             access_token: None,
             refresh_token: None,
             was_rotated: false,
             refresh_expires_at: None,
+            reconnect_by: None,
             id_token: None,
             scope: None,
             connected_at: now,
@@ -140,12 +130,13 @@ impl Grant {
         }
     }
 
-    /// Marks a grant that its token service declared dead: refresh and id token are
-    /// wiped, the access token serves on, metadata stays.
-    pub(crate) fn give_up(&mut self, now: Timestamp) {
-        self.state = GrantState::NeedsReauth { since: now };
+    /// Marks a grant that can no longer be refreshed: refresh and id token are wiped, the
+    /// access token serves on, metadata stays.
+    pub(crate) fn give_up(&mut self, reason: ReauthReason, now: Timestamp) {
+        self.state = GrantState::NeedsReauth { since: now, reason };
         self.refresh_token = None;
         self.refresh_expires_at = None;
+        self.reconnect_by = None;
         self.id_token = None;
     }
 
@@ -154,11 +145,14 @@ impl Grant {
     pub(crate) fn serial(&self) -> Serial {
         Serial {
             epoch: self.epoch,
-            issue: self
-                .access_token
-                .as_ref()
-                .map_or(0, |token| token.serial().issue),
+            issue: self.issues,
         }
+    }
+
+    /// The token to revoke when the user leaves: the one that the most depends on.
+    pub(crate) fn revocable(&self) -> Option<Secret> {
+        let access = || Some(Secret::from(self.access_token.as_ref()?.expose()));
+        self.refresh_token.clone().or_else(access)
     }
 
     pub(crate) fn is_disconnected(&self) -> bool {
@@ -195,6 +189,12 @@ impl Grant {
         self.refresh_expires_at
     }
 
+    /// When the user has to connect again at the latest: the refresh token ends then, and
+    /// its service does not put that off.
+    pub fn reconnect_by(&self) -> Option<Timestamp> {
+        self.reconnect_by
+    }
+
     /// Whether there is a refresh token.
     pub fn can_refresh(&self) -> bool {
         self.refresh_token.is_some()
@@ -225,54 +225,12 @@ impl fmt::Debug for Grant {
             .field("access_token", &self.access_token)
             .field("refresh_token", &self.refresh_token)
             .field("refresh_expires_at", &self.refresh_expires_at)
+            .field("reconnect_by", &self.reconnect_by)
             .field("id_token", &self.id_token)
             .field("connected_at", &self.connected_at)
             .field("refreshed_at", &self.refreshed_at)
             .finish_non_exhaustive()
     }
-}
-
-/// A grant as it stands in its row, with what coordinates its refreshes.
-#[derive(Debug, Clone)]
-pub(crate) struct Record {
-    pub(crate) grant: Grant,
-    /// Rises with every write of the row.
-    pub(crate) sequence: u64,
-    /// The connect that began the epoch.
-    pub(crate) connect: ExchangeId,
-    /// The exchange or connect that brought the current tokens.
-    pub(crate) exchange: ExchangeId,
-    /// An exchange that was about to begin when this was written.
-    pub(crate) intent: Option<Intent>,
-}
-
-impl Record {
-    /// The order of a row's writes, across connects and disconnects.
-    pub(crate) fn rank(&self) -> (u64, u64) {
-        (self.grant.epoch, self.sequence)
-    }
-}
-
-/// Names one exchange with a token service: 128 random bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ExchangeId(pub(crate) [u8; 16]);
-
-/// Names one manager: 128 random bits, new at every start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Owner(pub(crate) [u8; 16]);
-
-/// Written before a refresh token is spent, so that whoever comes later knows that
-/// it may have been.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Intent {
-    pub(crate) exchange: ExchangeId,
-    pub(crate) owner: Owner,
-    /// A keyed hash of the refresh token that is spent.
-    pub(crate) token_hash: [u8; 16],
-    /// When this refresh token was first sent, by the store's clock as the deadline is: a
-    /// second try after an unknown outcome keeps it.
-    pub(crate) started: Timestamp,
-    pub(crate) deadline: Timestamp,
 }
 
 #[cfg(test)]

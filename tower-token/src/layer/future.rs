@@ -16,7 +16,6 @@ use super::error::TokenServiceError;
 use super::request::TokenRequest;
 use crate::error::Error;
 use crate::grant::{AccessToken, Serial};
-use crate::key::GrantKey;
 use crate::manager::Shared;
 
 pin_project! {
@@ -31,8 +30,8 @@ pin_project! {
     }
 }
 
-/// The wait for a newer token, and what to do with it.
-type Healing<S, B> = (Boxed<Option<AccessToken>>, Box<Again<S, B>>);
+/// The wait for a newer token, what to do with it, and what was asked for.
+type Healing<S, B> = (Boxed<Option<AccessToken>>, Box<Again<S, B>>, TokenRequest);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -60,13 +59,19 @@ pin_project! {
             token: Boxed<Option<AccessToken>>,
             refused: Option<S::Response>,
             again: Option<Box<Again<S, B>>>,
+            wanted: Option<TokenRequest>,
         },
         /// A newer token is there; waiting for the service to be ready again.
-        Resending { again: Box<Again<S, B>> },
+        Resending {
+            again: Box<Again<S, B>>,
+            wanted: Option<TokenRequest>,
+        },
         /// Whatever this answers is the answer.
         Last {
             #[pin]
             response: S::Future,
+            // None for one that carries no token of ours.
+            wanted: Option<TokenRequest>,
         },
     }
 }
@@ -84,7 +89,7 @@ pub(super) struct Unsent<S, B> {
 /// What a 401 would need.
 pub(super) struct Kept<S, B> {
     pub(super) manager: Arc<Shared>,
-    pub(super) key: GrantKey,
+    pub(super) wanted: TokenRequest,
     pub(super) serial: Serial,
     pub(super) again: Option<Box<Again<S, B>>>,
 }
@@ -108,7 +113,10 @@ where
 
     pub(super) fn last(response: S::Future) -> Self {
         Self {
-            state: State::Last { response },
+            state: State::Last {
+                response,
+                wanted: None,
+            },
         }
     }
 
@@ -157,15 +165,15 @@ where
                 }
                 StateProj::Calling { response, kept } => {
                     let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
-                    match kept.take().filter(|_| is_refusal(&response)) {
+                    let kept = kept.take();
+                    count(kept.as_ref().map(|kept| &kept.wanted), &response);
+                    match kept.filter(|_| is_refusal(&response)).and_then(Kept::heal) {
                         None => return Poll::Ready(Ok(response)),
-                        Some(kept) => match kept.heal() {
-                            None => return Poll::Ready(Ok(response)),
-                            Some((token, again)) => State::Healing {
-                                token,
-                                refused: Some(response),
-                                again: Some(again),
-                            },
+                        Some((token, again, wanted)) => State::Healing {
+                            token,
+                            refused: Some(response),
+                            again: Some(again),
+                            wanted: Some(wanted),
                         },
                     }
                 }
@@ -173,10 +181,12 @@ where
                     token,
                     refused,
                     again,
+                    wanted,
                 } => match (ready!(token.as_mut().poll(cx)), again.take()) {
                     (Some(token), Some(mut again)) => {
                         again.authorize(&token);
-                        State::Resending { again }
+                        let wanted = wanted.take();
+                        State::Resending { again, wanted }
                     }
                     // No better token: the 401 is the answer.
                     _ => match refused.take() {
@@ -184,21 +194,31 @@ where
                         None => return Poll::Pending,
                     },
                 },
-                StateProj::Resending { again } => {
+                StateProj::Resending { again, wanted } => {
                     ready!(again.service.poll_ready(cx)).map_err(TokenServiceError::Inner)?;
                     match again.request.take() {
                         Some(request) => State::Last {
                             response: again.service.call(request),
+                            wanted: wanted.take(),
                         },
                         None => return Poll::Pending,
                     }
                 }
-                StateProj::Last { response } => {
-                    return response.poll(cx).map_err(TokenServiceError::Inner);
+                StateProj::Last { response, wanted } => {
+                    let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
+                    count(wanted.as_ref(), &response);
+                    return Poll::Ready(Ok(response));
                 }
             };
             state.set(next);
         }
+    }
+}
+
+/// Counts what an API answers to one of our tokens.
+fn count<A>(wanted: Option<&TokenRequest>, response: &Response<A>) {
+    if let Some(wanted) = wanted {
+        Shared::answered(&wanted.key, wanted.route, response.status());
     }
 }
 
@@ -222,7 +242,7 @@ where
         });
         let kept = Kept {
             manager: self.manager,
-            key: self.wanted.key,
+            wanted: self.wanted,
             serial: token.serial(),
             again,
         };
@@ -239,16 +259,17 @@ impl<S, B> Kept<S, B> {
     fn heal(self) -> Option<Healing<S, B>> {
         let Self {
             manager,
-            key,
+            wanted,
             serial,
             again,
         } = self;
         let Some(again) = again else {
-            manager.replace_refused_behind(&key, serial);
+            manager.replace_refused_behind(&wanted.key, serial);
             return None;
         };
+        let key = wanted.key.clone();
         let token = Box::pin(async move { manager.replace_refused(&key, serial).await });
-        Some((token, again))
+        Some((token, again, wanted))
     }
 }
 

@@ -22,6 +22,7 @@ pub struct TokenRequest {
     pub(super) key: GrantKey,
     pub(super) min_validity: Duration,
     pub(super) retry: bool,
+    pub(super) route: Option<&'static str>,
 }
 
 impl TokenRequest {
@@ -31,6 +32,7 @@ impl TokenRequest {
             key,
             min_validity: Duration::ZERO,
             retry: true,
+            route: None,
         }
     }
 
@@ -47,6 +49,14 @@ impl TokenRequest {
     #[must_use]
     pub fn without_retry(mut self) -> Self {
         self.retry = false;
+        self
+    }
+
+    /// What the API's answer is counted under, with the feature `metrics`: a template such
+    /// as `/users/{id}`, never the path itself, whose number has no bound.
+    #[must_use]
+    pub fn route(mut self, template: &'static str) -> Self {
+        self.route = Some(template);
         self
     }
 

@@ -116,7 +116,7 @@ where
                 });
                 let kept = Kept {
                     manager,
-                    key: wanted.key,
+                    wanted,
                     serial,
                     again,
                 };

@@ -9,7 +9,9 @@ use tokio::sync::watch;
 
 use super::cache::Cache;
 use super::gate::Gate;
-use super::{Shared, TokenManager};
+use super::outage::Outage;
+use super::unsaved::Unsaved;
+use super::{Shared, TokenManager, sweep};
 use crate::clock::{Clock, SystemClock};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventBus;
@@ -25,6 +27,8 @@ pub struct TokenManagerBuilder {
     clock: Arc<dyn Clock>,
     cache_capacity: usize,
     wait_deadline: Duration,
+    max_unsaved: usize,
+    sweeper: bool,
 }
 
 impl TokenManagerBuilder {
@@ -35,6 +39,8 @@ impl TokenManagerBuilder {
             clock: Arc::new(SystemClock::new()),
             cache_capacity: 100_000,
             wait_deadline: Duration::from_secs(10),
+            max_unsaved: 1_000,
+            sweeper: true,
         }
     }
 
@@ -65,6 +71,26 @@ impl TokenManagerBuilder {
     #[must_use]
     pub fn cache_capacity(mut self, grants: usize) -> Self {
         self.cache_capacity = grants;
+        self
+    }
+
+    /// How many refreshed tokens may wait in memory while the store does not take them:
+    /// 1,000 by default. Then no other refresh begins, but those under way end.
+    #[must_use]
+    pub fn max_unsaved(mut self, grants: usize) -> Self {
+        self.max_unsaved = grants;
+        self
+    }
+
+    /// Leaves grants that nobody uses alone.
+    ///
+    /// By default they are looked after once a minute: a refresh token that would die unused
+    /// is renewed, a grant that can never be used again is marked and, a month later,
+    /// removed, and revocations are tried again. Where several managers share a store, one
+    /// of them with a sweeper will do.
+    #[must_use]
+    pub fn without_sweeper(mut self) -> Self {
+        self.sweeper = false;
         self
     }
 
@@ -103,7 +129,7 @@ impl TokenManagerBuilder {
             .map_err(|_| config("build the token manager on a tokio runtime"))?;
         let mut owner = Owner([0; 16]);
         fill(&mut owner.0)?;
-        Ok(TokenManager(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             store,
             providers,
             gates,
@@ -113,8 +139,15 @@ impl TokenManagerBuilder {
             owner,
             runtime,
             wait_deadline: self.wait_deadline,
+            outage: Outage::default(),
+            unsaved: Unsaved::new(self.max_unsaved),
             underway: watch::Sender::new(0),
+            stop: watch::Sender::new(false),
             stage: AtomicU8::new(0),
-        })))
+        });
+        if self.sweeper {
+            sweep::start(&shared);
+        }
+        Ok(TokenManager(shared))
     }
 }

@@ -17,6 +17,17 @@ pub(super) struct Circuit {
     failures: u32,
     open_until: Option<Timestamp>,
     probing: bool,
+    /// What the last failure was about.
+    cause: Cause,
+}
+
+/// What opened the circuit, for those who are turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Cause {
+    #[default]
+    Unavailable,
+    /// The service refuses this client.
+    Misconfigured,
 }
 
 /// An exchange that may begin.
@@ -35,6 +46,10 @@ impl Circuit {
             return None;
         }
         Some(left.max(Duration::from_millis(250)))
+    }
+
+    pub(super) fn cause(&self) -> Cause {
+        self.cause
     }
 
     pub(super) fn admit(&mut self, now: Timestamp) -> Result<Admission, Duration> {
@@ -61,6 +76,7 @@ impl Circuit {
         &mut self,
         now: Timestamp,
         admission: Admission,
+        cause: Cause,
         asked: Option<Duration>,
         jitter: u8,
     ) -> bool {
@@ -68,6 +84,7 @@ impl Circuit {
             // It began before the circuit opened, and tells nothing new.
             return false;
         }
+        self.cause = cause;
         self.failures = self.failures.saturating_add(1);
         if self.failures < THRESHOLD {
             return false;
@@ -90,6 +107,8 @@ impl Circuit {
 mod tests {
     use super::*;
 
+    const DOWN: Cause = Cause::Unavailable;
+
     fn at(secs: u64) -> Timestamp {
         Timestamp::from_unix_millis(secs * 1_000)
     }
@@ -99,7 +118,7 @@ mod tests {
         for n in 1..=THRESHOLD {
             assert_eq!(circuit.admit(at(0)), Ok(Admission::Normal));
             assert_eq!(
-                circuit.failed(at(0), Admission::Normal, None, 0),
+                circuit.failed(at(0), Admission::Normal, DOWN, None, 0),
                 n == THRESHOLD
             );
         }
@@ -111,7 +130,7 @@ mod tests {
         let mut circuit = Circuit::default();
         for _ in 0..20 {
             for _ in 1..THRESHOLD {
-                circuit.failed(at(0), Admission::Normal, None, 0);
+                circuit.failed(at(0), Admission::Normal, DOWN, None, 0);
             }
             assert!(!circuit.answered());
         }
@@ -126,8 +145,8 @@ mod tests {
         assert_eq!(circuit.admit(at(1)), Ok(Admission::Probe));
         assert!(circuit.admit(at(1)).is_err());
         // It fails: twice as long. What began earlier and fails now tells nothing.
-        assert!(!circuit.failed(at(1), Admission::Probe, None, 0));
-        assert!(!circuit.failed(at(1), Admission::Normal, None, 0));
+        assert!(!circuit.failed(at(1), Admission::Probe, DOWN, None, 0));
+        assert!(!circuit.failed(at(1), Admission::Normal, DOWN, None, 0));
         assert_eq!(circuit.open_for(at(1)), Some(Duration::from_secs(2)));
         assert_eq!(circuit.admit(at(3)), Ok(Admission::Probe));
         circuit.abandoned(Admission::Probe);
@@ -140,7 +159,8 @@ mod tests {
     fn a_service_that_asks_for_time_gets_it() {
         let mut circuit = opened();
         circuit.admit(at(1)).unwrap();
-        circuit.failed(at(1), Admission::Probe, Some(Duration::from_secs(90)), 255);
+        let asked = Some(Duration::from_secs(90));
+        circuit.failed(at(1), Admission::Probe, DOWN, asked, 255);
         assert_eq!(circuit.open_for(at(1)), Some(Duration::from_secs(90)));
     }
 }

@@ -1,4 +1,4 @@
-//! A user's grant begins and ends here.
+//! A user's grant begins here.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::key::GrantKey;
 use crate::store::{Expected, Found, SaveOutcome};
 
 /// How often a row may change under a connect before it is given up.
-const MAX_CONFLICTS: u32 = 16;
+pub(super) const MAX_CONFLICTS: u32 = 16;
 /// See `SealedRow::MAX_LEN`.
 const MAX_RESPONSE: usize = 1 << 20;
 /// No part of a key is longer than this.
@@ -59,8 +59,9 @@ impl Shared {
                 connect,
                 exchange: connect,
                 intent: None,
+                revocation: None,
             };
-            match self.store.save(&record, expected(found.as_ref())).await? {
+            match self.save(&slot, &record, expected(found.as_ref())).await? {
                 SaveOutcome::Saved(_) => {
                     self.connected(&slot, &record);
                     return Ok(());
@@ -81,45 +82,9 @@ impl Shared {
         self.emit(slot, EventKind::Connected);
     }
 
-    /// Replaces the grant by a durable mark that ends its epoch.
-    pub(super) async fn disconnect(self: Arc<Self>, key: GrantKey) -> Result<(), Error> {
-        let slot = self.hold(&key)?;
-        let mark = new_exchange()?;
-        for _ in 0..MAX_CONFLICTS {
-            let found = self.find(&slot).await?;
-            let old = readable(found.as_ref());
-            if found.is_none() && slot.epoch() == 0 {
-                // Nobody was ever here.
-                return Ok(());
-            }
-            if let Some(record) = old.filter(|record| record.grant.is_disconnected()) {
-                slot.publish(record);
-                self.emit(&slot, EventKind::Disconnected);
-                return Ok(());
-            }
-            let epoch = self.next_epoch(&slot, old);
-            let record = Record {
-                grant: Grant::disconnected(key.clone(), epoch, self.clock.now()),
-                sequence: 1,
-                connect: mark,
-                exchange: mark,
-                intent: None,
-            };
-            match self.store.save(&record, expected(found.as_ref())).await? {
-                SaveOutcome::Saved(_) => {
-                    slot.publish(&record);
-                    self.emit(&slot, EventKind::Disconnected);
-                    return Ok(());
-                }
-                SaveOutcome::Conflict | SaveOutcome::Unknown => {}
-            }
-        }
-        Err(kept_changing())
-    }
-
     /// An epoch after every one of this grant. Where no row is left to count from, or none
     /// that can be read, the time is: a grant cannot be outranked by its own past.
-    fn next_epoch(&self, slot: &Slot, old: Option<&Record>) -> u64 {
+    pub(super) fn next_epoch(&self, slot: &Slot, old: Option<&Record>) -> u64 {
         match old {
             Some(record) => record.grant.epoch.max(slot.epoch()) + 1,
             None => self.clock.now().as_unix_millis().max(slot.epoch() + 1),
@@ -128,11 +93,11 @@ impl Shared {
 }
 
 /// A row that does not open is in nobody's way: whoever connects or disconnects replaces it.
-fn readable(found: Option<&Found>) -> Option<&Record> {
+pub(super) fn readable(found: Option<&Found>) -> Option<&Record> {
     found.and_then(|found| found.record.as_ref().ok())
 }
 
-fn expected(found: Option<&Found>) -> Expected {
+pub(super) fn expected(found: Option<&Found>) -> Expected {
     found.map_or(Expected::Absent, |found| Expected::Version(found.version))
 }
 

@@ -21,16 +21,33 @@ pub(super) enum Decision {
     End(Error),
 }
 
-/// What to do to replace the token of `stale`. `us` is this manager, `store_now` the time
-/// that intents go by; `may_retry_unknown` is asked only where an outcome is unknown.
+/// Who decides, and when.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Situation {
+    /// The token to be replaced.
+    pub(super) stale: Serial,
+    /// This manager.
+    pub(super) us: Owner,
+    /// The time that intents go by.
+    pub(super) store_now: Timestamp,
+    /// Until when another, whose tokens wait to be stored, goes first.
+    pub(super) holder_first: Timestamp,
+    pub(super) rotation: Rotation,
+}
+
+/// What to do about a row; `may_retry_unknown` is asked only where an outcome is unknown.
 pub(super) fn decide(
     record: &Record,
-    stale: Serial,
-    us: Owner,
-    store_now: Timestamp,
-    rotation: Rotation,
+    situation: Situation,
     may_retry_unknown: impl FnOnce() -> bool,
 ) -> Decision {
+    let Situation {
+        stale,
+        us,
+        store_now,
+        holder_first,
+        rotation,
+    } = situation;
     let grant = &record.grant;
     if grant.is_disconnected() {
         return Decision::End(not_connected());
@@ -50,8 +67,12 @@ pub(super) fn decide(
             Decision::WaitUntil(intent.deadline)
         }
         Some(intent) if rotation.allows_again(intent.started, store_now) => Decision::Exchange,
-        Some(_) if may_retry_unknown() => Decision::Exchange,
-        Some(_) => Decision::LeaveAlone,
+        Some(_) if !may_retry_unknown() => Decision::LeaveAlone,
+        // Whoever wrote it may hold the tokens that it brought.
+        Some(intent) if intent.owner != us && store_now < holder_first => {
+            Decision::WaitUntil(holder_first)
+        }
+        Some(_) => Decision::Exchange,
     }
 }
 
@@ -71,7 +92,7 @@ pub(super) fn risked_from(grant: &Grant, margin: Duration) -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::grant::{ExchangeId, Intent, TokenResponse};
+    use crate::grant::{ExchangeId, Intent, ReauthReason, TokenResponse};
     use crate::key::GrantKey;
 
     const NOW: Timestamp = Timestamp::from_unix_millis(1_000_000);
@@ -95,11 +116,28 @@ mod tests {
                     NOW.as_unix_millis().wrapping_add_signed(deadline),
                 ),
             }),
+            revocation: None,
         }
     }
 
     fn decided(record: &Record, rotation: Rotation, may_retry: bool) -> String {
-        let decision = decide(record, FIRST, US, NOW, rotation, || may_retry);
+        decided_after_an_outage(record, rotation, may_retry, Timestamp::from_unix_millis(0))
+    }
+
+    fn decided_after_an_outage(
+        record: &Record,
+        rotation: Rotation,
+        may_retry: bool,
+        holder_first: Timestamp,
+    ) -> String {
+        let situation = Situation {
+            stale: FIRST,
+            us: US,
+            store_now: NOW,
+            holder_first,
+            rotation,
+        };
+        let decision = decide(record, situation, || may_retry);
         let shown = format!("{decision:?}");
         shown.split(['(', ' ', '{']).next().unwrap().to_owned()
     }
@@ -109,7 +147,7 @@ mod tests {
         use Rotation::{Reusable, Strict};
         let grace = Rotation::Grace(Duration::from_secs(10));
         let mut ended = record(None);
-        ended.grant.give_up(NOW);
+        ended.grant.give_up(ReauthReason::Refused, NOW);
         let mut gone = record(None);
         gone.grant = Grant::disconnected(GrantKey::new("p", "s"), 2, NOW);
         let mut newer = record(None);
@@ -146,6 +184,25 @@ mod tests {
         ];
         for (record, rotation, may_retry, expected) in table {
             let decided = decided(&record, rotation, may_retry);
+            assert_eq!(decided, expected, "{rotation:?} {record:?}");
+        }
+    }
+
+    #[test]
+    fn after_an_outage_whoever_may_hold_tokens_goes_first() {
+        use Rotation::{Reusable, Strict};
+        let soon = NOW + Duration::from_secs(5);
+        let grace = Rotation::Grace(Duration::from_secs(10));
+        for (record, rotation, may_retry, expected) in [
+            (record(Some((OTHERS, 0))), Strict, true, "WaitUntil"),
+            (record(Some((OTHERS, 0))), Strict, false, "LeaveAlone"),
+            (record(Some((US, 0))), Strict, true, "Exchange"),
+            // Sent again it brings the same.
+            (record(Some((OTHERS, 0))), grace, true, "Exchange"),
+            (record(Some((OTHERS, 0))), Reusable, true, "Exchange"),
+            (record(None), Strict, true, "Exchange"),
+        ] {
+            let decided = decided_after_an_outage(&record, rotation, may_retry, soon);
             assert_eq!(decided, expected, "{rotation:?} {record:?}");
         }
     }

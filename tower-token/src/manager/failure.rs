@@ -9,7 +9,7 @@ use super::state::{NEEDS_REAUTH, needs_reauth, not_connected};
 use super::{Opened, Shared};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
-use crate::grant::GrantState;
+use crate::grant::{GrantState, ReauthReason};
 use crate::provider::{RefreshError, Verdict};
 use crate::store::{Expected, SaveOutcome};
 
@@ -57,10 +57,8 @@ pub(super) async fn clear_intent(shared: &Shared, slot: &Slot, begun: Begun) {
     let mut record = begun.record;
     record.intent = begun.before;
     record.sequence += 1;
-    let saved = shared
-        .store
-        .save(&record, Expected::Version(begun.version))
-        .await;
+    let expected = Expected::Version(begun.version);
+    let saved = shared.save(slot, &record, expected).await;
     if matches!(saved, Ok(SaveOutcome::Saved(_))) {
         slot.publish(&record);
     }
@@ -93,7 +91,7 @@ async fn declare_dead(
         if record.grant.epoch == sent.epoch && record.grant.state != GrantState::Active {
             // A sibling's verdict, or ours, whose acknowledgement was lost.
             slot.publish(&record);
-            shared.emit(slot, EventKind::NeedsReauth);
+            shared.emit_state(slot, &record.grant);
             return Outcome::Ended(needs_reauth());
         }
         if record.grant.epoch != sent.epoch || record.grant.refresh_token != sent.refresh_token {
@@ -118,13 +116,11 @@ async fn declare_dead(
             )
             .into();
         }
-        record.grant.give_up(shared.clock.now());
-        record.intent = None;
-        record.sequence += 1;
-        match shared.store.save(&record, Expected::Version(version)).await {
+        shared.give_up(slot, &mut record, ReauthReason::Refused);
+        match shared.save(slot, &record, Expected::Version(version)).await {
             Ok(SaveOutcome::Saved(_)) => {
                 slot.publish(&record);
-                shared.emit(slot, EventKind::NeedsReauth);
+                shared.emit_state(slot, &record.grant);
                 return Outcome::Ended(Error::with_source(
                     ErrorKind::NeedsReauth,
                     NEEDS_REAUTH,

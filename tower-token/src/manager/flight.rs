@@ -112,6 +112,9 @@ impl Shared {
         let handle = FlightHandle(handle);
         work.flight = Some(handle.clone());
         drop(work);
+        if slot.is_expired(stale, now) {
+            self.emit(slot, EventKind::Expired { serial: stale });
+        }
         let landing = Landing {
             shared: Arc::clone(self),
             slot: Arc::clone(slot),
@@ -147,6 +150,7 @@ async fn fly(landing: Landing, stale: Serial) {
             // grant can begin: the flight is still under way.
             succeeded(slot);
             landing.tell(Ok(()));
+            let _held = shared.unsaved.hold();
             save.until_stored(shared, slot).await;
         }
         Outcome::Failed { error, retry_after } => {

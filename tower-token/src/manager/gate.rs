@@ -3,7 +3,7 @@
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::circuit::{Admission, Circuit};
+use super::circuit::{Admission, Cause, Circuit};
 use super::slot::Slot;
 use super::{Shared, jitter};
 use crate::clock::Timestamp;
@@ -22,7 +22,7 @@ pub(super) struct Gate {
 pub(super) struct Pass<'a> {
     gate: &'a Gate,
     admission: Option<Admission>,
-    _place: SemaphorePermit<'a>,
+    _place: Option<SemaphorePermit<'a>>,
 }
 
 impl Gate {
@@ -35,47 +35,67 @@ impl Gate {
 
     /// An error while the service is left alone.
     pub(super) fn check(&self, now: Timestamp) -> Result<(), Error> {
-        match self.circuit.lock().open_for(now) {
-            Some(wait) => Err(left_alone().retry_after(wait)),
+        let circuit = self.circuit.lock();
+        match circuit.open_for(now) {
+            Some(wait) => Err(left_alone(circuit.cause()).retry_after(wait)),
             None => Ok(()),
         }
     }
 
     /// Waits for a place, then asks for leave.
     pub(super) async fn enter(&self, now: impl Fn() -> Timestamp) -> Result<Pass<'_>, Error> {
-        let place = self.places.acquire().await.map_err(|_| left_alone())?;
-        let admitted = self.circuit.lock().admit(now());
-        let admission = admitted.map_err(|wait| left_alone().retry_after(wait))?;
+        let place = self.place().await;
+        let mut circuit = self.circuit.lock();
+        let admission = circuit
+            .admit(now())
+            .map_err(|wait| left_alone(circuit.cause()).retry_after(wait))?;
         Ok(Pass {
             gate: self,
             admission: Some(admission),
             _place: place,
         })
     }
+
+    /// Waits for a place alone, for what tells nothing about refreshes.
+    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.places.acquire().await.ok()
+    }
 }
 
 impl Pass<'_> {
-    /// Notes how the exchange went: `None` for new tokens.
-    pub(super) fn report(mut self, shared: &Shared, slot: &Slot, verdict: Option<Verdict>) {
-        let Some(admission) = self.admission.take() else {
-            return;
-        };
-        let asked = match verdict {
+    /// Notes how the exchange went: `None` for new tokens. One that was made `again`, for a
+    /// lost answer, has failed once already.
+    pub(super) fn report(
+        mut self,
+        shared: &Shared,
+        slot: &Slot,
+        verdict: Option<Verdict>,
+        again: bool,
+    ) {
+        let (cause, asked) = match verdict {
             None | Some(Verdict::Dead | Verdict::UserAction) => {
+                self.admission = None;
                 if self.gate.circuit.lock().answered() {
                     shared.emit(slot, EventKind::CircuitClosed);
                 }
                 return;
             }
-            Some(Verdict::Transient { retry_after }) => retry_after,
-            Some(Verdict::Ambiguous | Verdict::Misconfigured) => None,
+            // Dropped without a word, as if it had not been asked.
+            Some(_) if again => return,
+            Some(Verdict::Transient { retry_after }) => (Cause::Unavailable, retry_after),
+            Some(Verdict::Ambiguous) => (Cause::Unavailable, None),
+            Some(Verdict::Misconfigured) => (Cause::Misconfigured, None),
+        };
+        let Some(admission) = self.admission.take() else {
+            return;
         };
         let now = shared.clock.now();
         let opened = self
             .gate
             .circuit
             .lock()
-            .failed(now, admission, asked, jitter());
+            .failed(now, admission, cause, asked, jitter());
         if opened {
             shared.emit(slot, EventKind::CircuitOpened);
         }
@@ -90,9 +110,16 @@ impl Drop for Pass<'_> {
     }
 }
 
-fn left_alone() -> Error {
-    Error::new(
-        ErrorKind::TokenService,
-        "the token service has failed several times in a row, and is left alone for a while",
-    )
+fn left_alone(cause: Cause) -> Error {
+    match cause {
+        Cause::Unavailable => Error::new(
+            ErrorKind::TokenService,
+            "the token service has failed several times in a row, and is left alone for a while",
+        ),
+        Cause::Misconfigured => Error::new(
+            ErrorKind::ClientRefused,
+            "the token service has refused this service several times in a row, and is left \
+             alone for a while: check the client's id, secret and endpoint",
+        ),
+    }
 }

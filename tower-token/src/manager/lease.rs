@@ -45,8 +45,10 @@ pub(super) async fn take_lease(
     loop {
         // Before the call: the store's time is then never taken for earlier than it is.
         let asked = shared.clock.now();
-        match shared.store.lease(slot.key(), shared.owner, TTL).await? {
+        let lease = shared.store.lease(slot.key(), shared.owner, TTL).await;
+        match shared.outage.note(lease)? {
             Lease::Granted { now } => {
+                shared.outage.works(now);
                 let renewal = tokio::spawn(renew(Arc::clone(shared), Arc::clone(slot)));
                 return Ok(Leased::Taken(HeldLease {
                     shared: Arc::clone(shared),

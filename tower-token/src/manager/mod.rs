@@ -7,15 +7,21 @@ mod cache;
 mod circuit;
 mod connect;
 mod decide;
+mod disconnect;
 mod failure;
 mod flight;
 mod gate;
 mod lease;
+mod outage;
 mod refresh;
+mod revoke;
 mod save;
 mod serve;
 mod slot;
 mod state;
+mod sweep;
+mod unsaved;
+mod upkeep;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,21 +29,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
+use http::StatusCode;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 pub use self::builder::TokenManagerBuilder;
 use self::cache::Cache;
 use self::gate::Gate;
+use self::outage::Outage;
 pub(crate) use self::serve::Attached;
 use self::slot::{Hold, Slot};
+pub use self::sweep::{SweepAction, SweepItem, SweepReport};
+use self::unsaved::Unsaved;
 use crate::clock::Clock;
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventBus, EventKind, Events, Fingerprint};
-use crate::grant::{AccessToken, Grant, Owner, Record, TokenResponse};
+use crate::grant::{AccessToken, Grant, GrantState, Owner, ReauthReason, Record, TokenResponse};
 use crate::key::GrantKey;
 use crate::provider::Provider;
-use crate::store::{Found, SealedStore, Version};
+use crate::store::{Expected, Found, SaveOutcome, SealedStore, Version};
 
 /// Keeps every user's token usable. Cheap to clone; clones are the same manager.
 ///
@@ -75,11 +86,15 @@ pub(crate) struct Shared {
     cache: Cache,
     clock: Arc<dyn Clock>,
     events: EventBus,
+    outage: Outage,
+    unsaved: Unsaved,
     owner: Owner,
     runtime: Handle,
     wait_deadline: Duration,
     /// How many flights, connects and disconnects are under way.
     underway: watch::Sender<usize>,
+    /// Ends the sweeper; so does the end of the manager.
+    stop: watch::Sender<bool>,
     stage: AtomicU8,
 }
 
@@ -107,7 +122,10 @@ impl TokenManager {
     /// Forgets a user's tokens. When this returns a mark is stored that keeps every
     /// refresh under way, and every late load, from bringing them back.
     ///
-    /// The token service is not told: its own tokens there run out by themselves.
+    /// Where the provider has a way to revoke tokens
+    /// ([`OAuth2::revocation_endpoint`](crate::OAuth2::revocation_endpoint)), the token
+    /// service is told behind, and asked again for a week if it does not answer: the token
+    /// to revoke stays sealed in the mark until then.
     pub async fn disconnect(&self, key: &GrantKey) -> Result<(), Error> {
         let work = Arc::clone(&self.0).disconnect(key.clone());
         self.0.detached(work).await
@@ -129,11 +147,47 @@ impl TokenManager {
     }
 
     /// Every connection of one user, also those that need the user to connect again.
+    ///
+    /// A row that does not open, or is older than it was before, is left out; asking for its
+    /// [`token`](Self::token) says what is wrong with it.
     pub async fn grants(&self, subject: &str) -> Result<Vec<Grant>, Error> {
         let records = self.0.store.list(subject).await?;
-        let mut grants: Vec<Grant> = records.into_iter().map(|record| record.grant).collect();
-        grants.retain(|grant| !grant.is_disconnected());
-        Ok(grants)
+        let current = |record: &Record| {
+            let seen = self.0.cache.with(&record.grant.key, |slot| slot.seen());
+            seen.is_none_or(|seen| record.rank() >= seen)
+        };
+        Ok(records
+            .into_iter()
+            .filter(|record| !record.grant.is_disconnected() && current(record))
+            .map(|record| record.grant)
+            .collect())
+    }
+
+    /// Looks after every grant now: what the sweeper does for those that are due, for all.
+    ///
+    /// Call it once after [`refresh_token_idle_lifetime`] was set for a provider that has
+    /// grants already.
+    ///
+    /// [`refresh_token_idle_lifetime`]: crate::OAuth2::refresh_token_idle_lifetime
+    ///
+    /// ```
+    /// # async fn f(manager: tower_token::TokenManager) -> Result<(), tower_token::Error> {
+    /// for item in manager.sweep_dry_run().await?.items {
+    ///     println!("{:?}: {:?}", item.key, item.action);
+    /// }
+    /// let report = manager.sweep().await?;
+    /// println!("{} grants looked at", report.examined);
+    /// # Ok(()) }
+    /// ```
+    pub async fn sweep(&self) -> Result<SweepReport, Error> {
+        let work = Arc::clone(&self.0).sweep_all(true);
+        self.0.detached(work).await
+    }
+
+    /// What [`sweep`](Self::sweep) would do now, without doing it.
+    pub async fn sweep_dry_run(&self) -> Result<SweepReport, Error> {
+        let work = Arc::clone(&self.0).sweep_all(false);
+        self.0.detached(work).await
     }
 
     /// What happens from now on, up to `capacity` events behind. Dropping the stream
@@ -160,21 +214,24 @@ impl TokenManager {
     /// Lets what is under way end, then closes the store. Nothing new begins; tokens that
     /// are in memory and fresh keep being served.
     ///
-    /// Waits for at most `deadline`, and as long again for the store to close. An error
-    /// says that it passed first: a token that was being written then
-    /// is lost with the process.
+    /// Waits for at most `deadline`. An error says that it passed first: a token that was
+    /// being written then is lost with the process.
     pub async fn shutdown(&self, deadline: Duration) -> Result<(), Error> {
         self.0.stage.fetch_max(SHUT_DOWN, Ordering::AcqRel);
+        self.0.stop.send_replace(true);
+        let shared = Arc::clone(&self.0);
         let mut underway = self.0.underway.subscribe();
-        let ended = self
-            .0
-            .within(deadline, underway.wait_for(|underway| *underway == 0))
-            .await;
-        self.0.stage.fetch_max(CLOSED, Ordering::AcqRel);
-        let closed = self.0.within(deadline, self.0.store.close()).await;
-        if ended.is_some() && closed.is_some() {
+        let ended = async {
+            // The sender lives in `self`.
+            let _ = underway.wait_for(|underway| *underway == 0).await;
+            shared.close().await;
+        };
+        if self.0.within(deadline, ended).await.is_some() {
             return Ok(());
         }
+        // Nobody waits for it any longer, but what was accepted is still finished.
+        self.0.stage.fetch_max(CLOSED, Ordering::AcqRel);
+        self.0.runtime.spawn(async move { shared.close().await });
         Err(Error::new(
             ErrorKind::Timeout,
             "the deadline of the shutdown passed with work under way",
@@ -187,6 +244,11 @@ impl TokenManager {
 }
 
 impl Shared {
+    /// Counts what an API answered to a token of ours (feature `metrics`).
+    pub(crate) fn answered(key: &GrantKey, route: Option<&'static str>, status: StatusCode) {
+        crate::event::answered(key.provider(), route, status);
+    }
+
     fn provider(&self, name: &str) -> Result<&Arc<Provider>, Error> {
         self.providers
             .get(name)
@@ -213,7 +275,7 @@ impl Shared {
     /// that does not open.
     async fn find(&self, slot: &Slot) -> Result<Option<Found>, Error> {
         let seen = slot.seen();
-        let mut found = self.store.load(slot.key()).await?;
+        let mut found = self.outage.note(self.store.load(slot.key()).await)?;
         if let Some(Found { record, .. }) = &mut found
             && record.as_ref().is_ok_and(|record| record.rank() < seen)
         {
@@ -228,12 +290,54 @@ impl Shared {
     /// The stored grant of `slot`.
     async fn load(&self, slot: &Slot) -> Result<Option<Opened>, Error> {
         match self.find(slot).await? {
-            Some(Found { version, record }) => Ok(Some(Opened {
+            Some(Found {
+                version, record, ..
+            }) => Ok(Some(Opened {
                 version,
                 record: record?,
             })),
             None => Ok(None),
         }
+    }
+
+    /// Writes the row of `slot`, with the time when there is something to do about it next.
+    async fn save(
+        &self,
+        slot: &Slot,
+        record: &Record,
+        expected: Expected,
+    ) -> Result<SaveOutcome, Error> {
+        let due = self.due(slot, record);
+        self.outage
+            .note(self.store.save(record, due, expected).await)
+    }
+
+    fn due(&self, slot: &Slot, record: &Record) -> Option<Timestamp> {
+        let idle_lifetime = slot.provider().policy.refresh_token_idle_lifetime;
+        let next = upkeep::next_task(record, idle_lifetime, slot.jitter(), self.clock.now());
+        next.map(|(at, _)| at)
+    }
+
+    /// Marks a grant that can no longer be refreshed, as its provider wants it.
+    fn give_up(&self, slot: &Slot, record: &mut Record, reason: ReauthReason) {
+        record.grant.give_up(reason, self.clock.now());
+        if slot.provider().policy.wipe_when_dead {
+            record.grant.access_token = None;
+        }
+        record.intent = None;
+        record.sequence += 1;
+    }
+
+    /// Tells that a grant needs its user, if it does.
+    fn emit_state(&self, slot: &Slot, grant: &Grant) {
+        if let GrantState::NeedsReauth { reason, .. } = grant.state {
+            self.emit(slot, EventKind::NeedsReauth { reason });
+        }
+    }
+
+    async fn close(&self) {
+        self.stage.fetch_max(CLOSED, Ordering::AcqRel);
+        self.store.close().await;
     }
 
     fn emit(&self, slot: &Slot, kind: EventKind) {

@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::decide::{Decision, decide, risked_from};
+use super::decide::{Decision, Situation, decide, risked_from};
 use super::failure::{clear_intent, failed};
 use super::gate::Pass;
 use super::lease::{HeldLease, Leased, take_lease};
 use super::save::{Attempt, Save};
 use super::slot::Slot;
 use super::state::{needs_reauth, not_connected, shut_down};
+use super::upkeep::renew_from;
 use super::{Opened, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -93,10 +94,15 @@ async fn under_lease(
             Err(error) => return error.into(),
         };
         slot.publish(&found.record);
-        let now = lease.now();
         let may_retry = || may_retry_unknown(shared, slot, &found.record);
-        let rotation = slot.provider().policy.rotation;
-        match decide(&found.record, stale, shared.owner, now, rotation, may_retry) {
+        let situation = || Situation {
+            stale,
+            us: shared.owner,
+            store_now: lease.now(),
+            holder_first: shared.outage.holder_first(),
+            rotation: slot.provider().policy.rotation,
+        };
+        match decide(&found.record, situation(), may_retry) {
             Decision::Adopt => {
                 shared.emit(
                     slot,
@@ -108,13 +114,17 @@ async fn under_lease(
             }
             Decision::End(error) => return Outcome::Ended(error),
             Decision::WaitUntil(deadline) => {
-                sleep(deadline.since(now).min(Duration::from_millis(250))).await;
+                let left = deadline.since(lease.now());
+                sleep(left.min(Duration::from_millis(250))).await;
             }
             Decision::LeaveAlone => {
                 let risked = risked_from(&found.record.grant, margin_of(slot));
                 return lost.map_or(Outcome::NotBefore(risked), Outcome::Unknown);
             }
             Decision::Exchange => {
+                if let Err(error) = shared.check_unsaved() {
+                    return Outcome::Ended(error);
+                }
                 // Before the intent, whose time must not pass while waiting for a place.
                 let pass = match shared.gate(slot) {
                     Ok(gate) => gate.enter(|| shared.clock.now()).await,
@@ -128,14 +138,7 @@ async fn under_lease(
                     return Outcome::Ended(shut_down());
                 }
                 // The wait for a place may have been long, and a grace period may be over.
-                let decision = decide(
-                    &found.record,
-                    stale,
-                    shared.owner,
-                    lease.now(),
-                    rotation,
-                    may_retry,
-                );
+                let decision = decide(&found.record, situation(), may_retry);
                 if !matches!(decision, Decision::Exchange) {
                     continue;
                 }
@@ -148,8 +151,9 @@ async fn under_lease(
                     Err(error) => return error.into(),
                 };
                 let first_sent = begun.intent.started;
+                let rotation = slot.provider().policy.rotation;
                 let rotation = rotation.tightened(begun.record.grant.was_rotated);
-                match exchange(shared, slot, begun, lease, pass).await {
+                match exchange(shared, slot, begun, lease, pass, lost.is_some()).await {
                     // Where a second try does no harm it is made soon: a grace period would
                     // be over by the time that somebody asks again.
                     Outcome::Unknown(error)
@@ -202,11 +206,8 @@ async fn write_intent(
     };
     record.intent = Some(intent);
     record.sequence += 1;
-    let version = match shared
-        .store
-        .save(&record, Expected::Version(found.version))
-        .await?
-    {
+    let expected = Expected::Version(found.version);
+    let version = match shared.save(slot, &record, expected).await? {
         SaveOutcome::Saved(version) => version,
         SaveOutcome::Conflict => return Ok(None),
         // The acknowledgement was lost: the row knows whether it was written.
@@ -224,13 +225,14 @@ async fn write_intent(
     }))
 }
 
-/// Spends the refresh token, once.
+/// Spends the refresh token, once; `again` if its last answer was lost.
 async fn exchange(
     shared: &Arc<Shared>,
     slot: &Arc<Slot>,
     begun: Begun,
     lease: &HeldLease,
     pass: Pass<'_>,
+    again: bool,
 ) -> Outcome {
     let provider = slot.provider();
     let Some(refresh_token) = begun.record.grant.refresh_token.clone() else {
@@ -247,9 +249,12 @@ async fn exchange(
         .into();
     }
     let started = shared.clock.now();
+    let idle_lifetime = provider.policy.refresh_token_idle_lifetime;
+    let renewed_from = renew_from(&begun.record.grant, idle_lifetime, slot.jitter());
     let request = RefreshRequest {
         grant: &begun.record.grant,
         refresh_token: &refresh_token,
+        renew_refresh_token: renewed_from.is_some_and(|from| from <= started),
     };
     let answer = timeout(left, provider.refresher.refresh(request)).await;
     let result = answer.unwrap_or_else(|_| {
@@ -262,6 +267,7 @@ async fn exchange(
         shared,
         slot,
         result.as_ref().err().map(RefreshError::verdict),
+        again,
     );
     match result {
         Ok(response) => keep(shared, slot, begun, response, started).await,

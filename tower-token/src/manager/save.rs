@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::refresh::Outcome;
+use super::refresh::{MAX_CONFLICTS, Outcome};
 use super::slot::Slot;
 use super::state::not_connected;
-use super::{Opened, Shared};
+use super::upkeep::reconnect_by;
+use super::{Opened, Shared, revoke};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -45,15 +46,18 @@ impl Save {
 
     /// Writes the tokens over `version`, and publishes them once they are stored.
     pub(super) async fn attempt(
-        mut self,
-        shared: &Shared,
-        slot: &Slot,
+        self,
+        shared: &Arc<Shared>,
+        slot: &Arc<Slot>,
         mut record: Record,
         mut version: Version,
     ) -> Attempt {
-        loop {
+        for _ in 0..MAX_CONFLICTS {
+            if record.grant.is_disconnected() {
+                return self.leave_behind(shared, slot, record, version).await;
+            }
             let (next, unusable) = self.applied_to(&record, slot);
-            let found = match shared.store.save(&next, Expected::Version(version)).await {
+            let found = match shared.save(slot, &next, Expected::Version(version)).await {
                 Ok(SaveOutcome::Saved(_)) => {
                     return Attempt::Settled(self.stored(shared, slot, &next, unusable));
                 }
@@ -66,16 +70,13 @@ impl Save {
                 Err(error)
                     if matches!(error.kind(), ErrorKind::Damaged | ErrorKind::RolledBack) =>
                 {
-                    // Trying again will not mend the row; a connect will.
+                    // Trying again will not mend the row; a connect will. What it hides may
+                    // be a disconnect, so it is not written over.
+                    slot.publish_unsaved(&next);
                     shared.emit(slot, EventKind::Lost);
                     return Attempt::Settled(error.into());
                 }
-                Err(_) => {
-                    // A rotated token that cannot be stored is better served than lost.
-                    slot.publish_unsaved(&next);
-                    self.base = Some((record, version));
-                    return Attempt::Failed(Box::new(self));
-                }
+                Err(_) => return self.held(slot, &next, record, version),
             };
             match (settle(found.as_ref(), &self.intent, &record), found) {
                 (Settle::Stored, Some(found)) => {
@@ -95,9 +96,63 @@ impl Save {
                     shared.emit(slot, EventKind::Adopted { serial });
                     return Attempt::Settled(Outcome::Done);
                 }
+                (Settle::Discard, Some(found)) if found.record.grant.is_disconnected() => {
+                    record = found.record;
+                    version = found.version;
+                }
                 (_, found) => return Attempt::Settled(discarded(shared, slot, found)),
             }
         }
+        // It goes on changing, or nobody says what happened: not at this rate.
+        let (next, _) = self.applied_to(&record, slot);
+        self.held(slot, &next, record, version)
+    }
+
+    /// The user has disconnected: what was issued is left in the mark, to be revoked.
+    async fn leave_behind(
+        self,
+        shared: &Arc<Shared>,
+        slot: &Arc<Slot>,
+        mut record: Record,
+        mut version: Version,
+    ) -> Attempt {
+        let token = self.response.refresh_token.clone();
+        for _ in 0..MAX_CONFLICTS {
+            let mut next = record.clone();
+            let wanted = slot.provider().revoker.is_some() && next.grant.is_disconnected();
+            let added = token
+                .as_ref()
+                .is_some_and(|token| wanted && revoke::add(&mut next, token, shared.clock.now()));
+            if !added {
+                // It may be there by a save whose acknowledgement was lost.
+                shared.revoke_behind(slot);
+                let found = Opened { version, record };
+                return Attempt::Settled(discarded(shared, slot, Some(found)));
+            }
+            let found = match shared.save(slot, &next, Expected::Version(version)).await {
+                Ok(SaveOutcome::Saved(version)) => {
+                    shared.revoke_behind(slot);
+                    let record = next;
+                    let found = Opened { version, record };
+                    return Attempt::Settled(discarded(shared, slot, Some(found)));
+                }
+                Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => shared.load(slot).await,
+                Err(error) => Err(error),
+            };
+            match found {
+                Ok(Some(found)) => (record, version) = (found.record, found.version),
+                Ok(None) => return Attempt::Settled(discarded(shared, slot, None)),
+                Err(_) => break,
+            }
+        }
+        self.held(slot, &record.clone(), record, version)
+    }
+
+    /// Not stored yet. A rotated token that cannot be stored is better served than lost.
+    fn held(mut self, slot: &Slot, next: &Record, record: Record, version: Version) -> Attempt {
+        slot.publish_unsaved(next);
+        self.base = Some((record, version));
+        Attempt::Failed(Box::new(self))
     }
 
     /// Tries for as long as it takes, or until the manager's store is closed.
@@ -132,6 +187,14 @@ impl Save {
         let applied = next
             .grant
             .apply(self.response.clone(), self.started, default_lifetime);
+        let policy = &slot.provider().policy;
+        next.grant.reconnect_by = reconnect_by(
+            &record.grant,
+            &next.grant,
+            policy.refresh_token_idle_lifetime,
+            slot.jitter(),
+            self.started,
+        );
         next.grant.state = GrantState::Active;
         next.intent = None;
         next.exchange = self.intent.exchange;
@@ -156,6 +219,9 @@ impl Save {
             shared.clock.now().since(self.started),
         );
         shared.emit(slot, EventKind::Refreshed { serial, took });
+        if let Some(by) = record.grant.reconnect_by {
+            shared.emit(slot, EventKind::ReconnectBy { by });
+        }
         Outcome::Done
     }
 }
@@ -243,6 +309,7 @@ mod tests {
                 connect: exchange,
                 exchange,
                 intent: pending.map(intent),
+                revocation: None,
             },
         }
     }

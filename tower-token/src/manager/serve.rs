@@ -198,7 +198,19 @@ impl Shared {
         } else {
             Need::Now
         };
-        let flight = self.join(slot, stale, need)?;
+        let flight = match self.join(slot, stale, need) {
+            Ok(flight) => flight,
+            Err(error) => {
+                // Too early for us: another instance may have refreshed it meanwhile.
+                if slot.may_look(self.clock.now()) {
+                    let found = before(deadline, self.load(slot)).await;
+                    if let Ok(Some(found)) = found {
+                        slot.publish(&found.record);
+                    }
+                }
+                return Err(error);
+            }
+        };
         let started = self.clock.now();
         let landed = before(deadline, flight.landed()).await;
         let took = self.clock.now().since(started);

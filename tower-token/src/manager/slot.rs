@@ -33,6 +33,10 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 enum Current {
     Live(Entry),
+    /// Nothing is left to serve, and the user has to connect again.
+    Spent {
+        serial: Serial,
+    },
     /// Disconnected: nothing of an older epoch may come back.
     Ended {
         epoch: u64,
@@ -59,6 +63,8 @@ pub(super) struct Work {
     /// An earlier refresh has an unknown outcome: until then another is only risked for a
     /// token that has expired or was refused.
     pub(super) not_before: Option<Timestamp>,
+    /// When the store was last looked at because no refresh may begin yet.
+    looked_at: Option<Timestamp>,
     /// The newest row that was seen, by epoch and sequence.
     seen: (u64, u64),
     healed: Option<Healed>,
@@ -169,8 +175,10 @@ impl Slot {
 
     pub(super) fn look(&self, now: Timestamp, min_validity: Duration) -> Look {
         let current = self.current.load();
-        let Some(Current::Live(entry)) = current.as_deref() else {
-            return Look::Unknown;
+        let entry = match current.as_deref() {
+            Some(Current::Live(entry)) => entry,
+            Some(Current::Spent { .. }) => return Look::Spent,
+            Some(Current::Ended { .. }) | None => return Look::Unknown,
         };
         let freshness = entry.window.at(now, min_validity);
         if !entry.refused && freshness != Freshness::Expired {
@@ -222,6 +230,7 @@ impl Slot {
         let current = self.current.load_full();
         let (served, refused) = match current.as_deref() {
             Some(Current::Live(entry)) => (Some(entry.token.serial()), entry.refused),
+            Some(Current::Spent { serial }) => (Some(*serial), false),
             Some(Current::Ended { epoch }) => (
                 Some(Serial {
                     epoch: *epoch,
@@ -248,7 +257,7 @@ impl Slot {
                 refused: refused && served == Some(serial),
                 token: token.clone(),
             }),
-            None => return,
+            None => Current::Spent { serial },
         };
         self.current.store(Some(Arc::new(next)));
     }
@@ -292,6 +301,14 @@ impl Slot {
             Some(Current::Live(entry)) if entry.refused && entry.token.serial() == serial)
     }
 
+    /// Whether the token of `serial` has run out.
+    pub(super) fn is_expired(&self, serial: Serial, now: Timestamp) -> bool {
+        let current = self.current.load();
+        matches!(current.as_deref(),
+            Some(Current::Live(entry)) if entry.token.serial() == serial
+                && entry.window.at(now, Duration::ZERO) == Freshness::Expired)
+    }
+
     /// Notes that what is served now replaced the refused token of `refused`.
     pub(super) fn healed(&self, refused: Serial, now: Timestamp) {
         let mut work = self.work.lock();
@@ -307,6 +324,18 @@ impl Slot {
                 in_a_row,
             });
         }
+    }
+
+    /// Whether it is time to look whether somebody else has refreshed the grant: at most
+    /// once a second.
+    pub(super) fn may_look(&self, now: Timestamp) -> bool {
+        let mut work = self.work.lock();
+        let looked = work.looked_at.replace(now);
+        let wait = looked.is_some_and(|at| now.since(at) < Duration::from_secs(1));
+        if wait {
+            work.looked_at = looked;
+        }
+        !wait
     }
 
     pub(super) fn seen(&self) -> (u64, u64) {
@@ -342,11 +371,9 @@ impl Slot {
         true
     }
 
-    /// Where in its margin this grant falls due: the same at every start.
-    fn jitter(&self) -> u16 {
-        self.fingerprint
-            .get()
-            .map_or(0, |print| u16::from_be_bytes([print.0[0], print.0[1]]))
+    /// Where in its margin this grant falls due, and the like: the same at every start.
+    pub(super) fn jitter(&self) -> u16 {
+        self.fingerprint.get().map_or(0, |print| print.jitter())
     }
 }
 
@@ -406,6 +433,7 @@ mod tests {
             connect: ExchangeId([0; 16]),
             exchange: ExchangeId([0; 16]),
             intent: None,
+            revocation: None,
         }
     }
 

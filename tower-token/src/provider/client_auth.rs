@@ -1,14 +1,104 @@
 //! How this service proves to the token service who it is (RFC 6749 section 2.3).
 
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use zeroize::Zeroizing;
 
+use super::verdict::{RefreshError, Verdict};
 use crate::secret::{Secret, wiped};
 
+/// Signs the JWT by which a client proves who it is (RFC 7523 section 3), with whatever key
+/// and library you use, or by a service that keeps the key.
+///
+/// ```
+/// use std::error::Error;
+/// use tower_token::{AssertionClaims, ClientAssertion, OAuth2, Secret};
+///
+/// struct Signer { key_id: String }
+///
+/// impl ClientAssertion for Signer {
+///     async fn sign(
+///         &self,
+///         claims: AssertionClaims<'_>,
+///     ) -> Result<Secret, Box<dyn Error + Send + Sync>> {
+///         let header = format!(r#"{{"alg":"ES256","kid":"{}"}}"#, self.key_id);
+///         let payload = format!(
+///             r#"{{"iss":"{0}","sub":"{0}","aud":"{1}","jti":"{2}","iat":{3},"exp":{4}}}"#,
+///             claims.client_id(),
+///             claims.audience(),
+///             new_id(),
+///             now(),
+///             now() + 60,
+///         );
+///         Ok(Secret::from(your_jwt(&header, &payload)?))
+///     }
+/// }
+/// # fn new_id() -> u64 { 7 }
+/// # fn now() -> u64 { 0 }
+/// # fn your_jwt(_: &str, _: &str) -> Result<String, std::io::Error> { Ok(String::new()) }
+///
+/// let provider = OAuth2::new("example", "https://auth.example.com/token")
+///     .client_assertion("client-id", Signer { key_id: "2026-01".into() });
+/// # let _ = provider;
+/// ```
+pub trait ClientAssertion: Send + Sync + 'static {
+    /// A signed JWT with these claims, a `jti` that was never used before, and an `exp` of a
+    /// minute or so. Asked for every request anew, retries included. Most services want a
+    /// `kid` in its header.
+    ///
+    /// An error counts as a token service that cannot be reached now: nothing was sent.
+    fn sign(
+        &self,
+        claims: AssertionClaims<'_>,
+    ) -> impl Future<Output = Result<Secret, Box<dyn StdError + Send + Sync>>> + Send;
+}
+
+/// What a [`ClientAssertion`] has to say.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy)]
+pub struct AssertionClaims<'a> {
+    client_id: &'a str,
+    audience: &'a str,
+}
+
+impl<'a> AssertionClaims<'a> {
+    /// `iss` and `sub`.
+    pub fn client_id(&self) -> &'a str {
+        self.client_id
+    }
+
+    /// The URL of the token endpoint, the usual `aud`. A service that wants its issuer there
+    /// is for the signer to know.
+    pub fn audience(&self) -> &'a str {
+        self.audience
+    }
+}
+
+type SignFuture<'a> =
+    Pin<Box<dyn Future<Output = Result<Secret, Box<dyn StdError + Send + Sync>>> + Send + 'a>>;
+
+/// The one place where signers are erased.
+pub(crate) trait DynClientAssertion: Send + Sync {
+    fn sign<'a>(&'a self, claims: AssertionClaims<'a>) -> SignFuture<'a>;
+}
+
+impl<S: ClientAssertion> DynClientAssertion for S {
+    fn sign<'a>(&'a self, claims: AssertionClaims<'a>) -> SignFuture<'a> {
+        Box::pin(ClientAssertion::sign(self, claims))
+    }
+}
+
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 /// The client's identity, and how it is shown.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) enum ClientAuth {
     /// `none`: a public client names itself in the body.
     Public { id: String },
@@ -16,6 +106,11 @@ pub(crate) enum ClientAuth {
     Basic { id: String, secret: Secret },
     /// `client_secret_post`
     Post { id: String, secret: Secret },
+    /// `private_key_jwt` and `client_secret_jwt`
+    Assertion {
+        id: String,
+        signer: Arc<dyn DynClientAssertion>,
+    },
 }
 
 impl ClientAuth {
@@ -45,12 +140,50 @@ impl ClientAuth {
     /// The body's parameters that this method adds.
     pub(crate) fn parameters(&self) -> Vec<(&'static str, &str)> {
         match self {
-            Self::Public { id } => vec![("client_id", id)],
+            Self::Public { id } | Self::Assertion { id, .. } => vec![("client_id", id)],
             Self::Post { id, secret } => {
                 vec![("client_id", id), ("client_secret", secret.expose())]
             }
             Self::Basic { .. } => Vec::new(),
         }
+    }
+
+    /// A signed assertion for `audience`, where this method uses one.
+    pub(crate) async fn assertion(&self, audience: &str) -> Result<Option<Secret>, RefreshError> {
+        let Self::Assertion { id, signer } = self else {
+            return Ok(None);
+        };
+        let claims = AssertionClaims {
+            client_id: id,
+            audience,
+        };
+        let signed = signer.sign(claims).await.map_err(|error| {
+            let message = "the client assertion could not be signed";
+            RefreshError::new(Verdict::Transient { retry_after: None }, message).with_source(error)
+        })?;
+        Ok(Some(signed))
+    }
+
+    pub(crate) fn assertion_parameters(assertion: &Secret) -> [(&'static str, &str); 2] {
+        [
+            ("client_assertion_type", JWT_BEARER),
+            ("client_assertion", assertion.expose()),
+        ]
+    }
+}
+
+impl fmt::Debug for ClientAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (method, id) = match self {
+            Self::Public { id } => ("none", id.as_str()),
+            Self::Basic { id, .. } => ("client_secret_basic", id.as_str()),
+            Self::Post { id, .. } => ("client_secret_post", id.as_str()),
+            Self::Assertion { id, .. } => ("assertion", id.as_str()),
+        };
+        f.debug_struct("ClientAuth")
+            .field("method", &method)
+            .field("id", &id)
+            .finish_non_exhaustive()
     }
 }
 

@@ -1,5 +1,6 @@
 //! Token services: how a grant is turned into new tokens, and where they may go.
 
+mod back_channel;
 mod client_auth;
 mod oauth2;
 mod policy;
@@ -14,6 +15,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+pub use self::client_auth::{AssertionClaims, ClientAssertion};
 pub use self::oauth2::OAuth2;
 pub(crate) use self::policy::Policy;
 use self::policy::policy_setters;
@@ -64,12 +66,19 @@ pub trait Refresher: Send + Sync + 'static {
 pub struct RefreshRequest<'a> {
     pub(crate) grant: &'a Grant,
     pub(crate) refresh_token: &'a Secret,
+    pub(crate) renew_refresh_token: bool,
 }
 
 impl<'a> RefreshRequest<'a> {
     /// The grant that is refreshed.
     pub fn grant(&self) -> &'a Grant {
         self.grant
+    }
+
+    /// Whether the refresh token is near its own end: where a service issues a new one only
+    /// if it is asked to, ask.
+    pub fn renew_refresh_token(&self) -> bool {
+        self.renew_refresh_token
     }
 
     /// Its refresh token.
@@ -92,11 +101,59 @@ impl<R: Refresher> DynRefresher for R {
     }
 }
 
+/// Makes a token service forget a token, when its user disconnects (RFC 7009).
+///
+/// ```
+/// use tower_token::{Provider, RefreshError, Revoker, Secret};
+/// # use tower_token::{RefreshRequest, Refresher, TokenResponse, Verdict};
+/// # struct Keys;
+/// # impl Refresher for Keys {
+/// #     async fn refresh(&self, _: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
+/// #         Err(RefreshError::new(Verdict::Ambiguous, "lost"))
+/// #     }
+/// # }
+///
+/// struct Forget;
+///
+/// impl Revoker for Forget {
+///     async fn revoke(&self, token: &Secret) -> Result<(), RefreshError> {
+///         tell_the_service(token.expose()).await;
+///         Ok(())
+///     }
+/// }
+/// # async fn tell_the_service(_: &str) {}
+///
+/// let provider = Provider::new("keys", Keys).revoker(Forget);
+/// # let _ = provider;
+/// ```
+pub trait Revoker: Send + Sync + 'static {
+    /// Asks for `token` to be revoked, with all that was issued for it. It is the grant's
+    /// refresh token, or its access token where there is none.
+    ///
+    /// After an error it is asked again, for a week; a [`Verdict::Dead`] says that the token
+    /// is no good any more, which will do.
+    fn revoke(&self, token: &Secret) -> impl Future<Output = Result<(), RefreshError>> + Send;
+}
+
+type RevokeFuture<'a> = Pin<Box<dyn Future<Output = Result<(), RefreshError>> + Send + 'a>>;
+
+/// The one place where revokers are erased.
+pub(crate) trait DynRevoker: Send + Sync {
+    fn revoke<'a>(&'a self, token: &'a Secret) -> RevokeFuture<'a>;
+}
+
+impl<R: Revoker> DynRevoker for R {
+    fn revoke<'a>(&'a self, token: &'a Secret) -> RevokeFuture<'a> {
+        Box::pin(Revoker::revoke(self, token))
+    }
+}
+
 /// One token service, as the manager knows it: a name, a [`Refresher`], and policies.
 pub struct Provider {
     pub(crate) name: Arc<str>,
     pub(crate) policy: Policy,
     pub(crate) refresher: Arc<dyn DynRefresher>,
+    pub(crate) revoker: Option<Arc<dyn DynRevoker>>,
 }
 
 impl Provider {
@@ -106,7 +163,15 @@ impl Provider {
             name: name.into(),
             policy: Policy::default(),
             refresher: Arc::new(refresher),
+            revoker: None,
         }
+    }
+
+    /// How a token is revoked when its user disconnects. By default it is not.
+    #[must_use]
+    pub fn revoker(mut self, revoker: impl Revoker) -> Self {
+        self.revoker = Some(Arc::new(revoker));
+        self
     }
 
     policy_setters!();

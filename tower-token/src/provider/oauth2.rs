@@ -4,22 +4,19 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, Uri};
+use http::{Request, Response, Uri};
 use http_body::Body;
 use tower_service::Service;
-use zeroize::Zeroizing;
 
-use super::client_auth::ClientAuth;
+use super::back_channel::{BackChannel, RefreshGrant, RevokeToken};
+use super::client_auth::{ClientAssertion, ClientAuth};
 use super::policy::{Policy, policy_setters};
-use super::transport::{MAX_BODY, ServiceTransport, Transport, TransportError};
-use super::verdict::{RefreshError, Verdict, VerdictRule, judge};
-use super::{IntoProvider, Provider, RefreshRequest, Refresher, config};
-use crate::clock::{Clock, SystemClock};
+use super::transport::{ServiceTransport, Transport};
+use super::verdict::VerdictRule;
+use super::{DynRevoker, IntoProvider, Provider, config};
 use crate::error::{Error, ErrorKind};
-use crate::grant::TokenResponse;
 use crate::origin::Origin;
-use crate::secret::{Secret, wiped};
+use crate::secret::Secret;
 
 /// A token service that speaks OAuth 2.0: the `refresh_token` grant of RFC 6749
 /// section 6.
@@ -39,6 +36,7 @@ use crate::secret::{Secret, wiped};
 pub struct OAuth2 {
     name: Arc<str>,
     token_endpoint: String,
+    revocation_endpoint: Option<String>,
     client: Option<ClientAuth>,
     policy: Policy,
     transport: Option<Arc<dyn Transport>>,
@@ -51,6 +49,7 @@ impl OAuth2 {
         Self {
             name: name.into(),
             token_endpoint: token_endpoint.into(),
+            revocation_endpoint: None,
             client: None,
             policy: Policy::default(),
             transport: None,
@@ -83,6 +82,25 @@ impl OAuth2 {
     #[must_use]
     pub fn public_client(mut self, id: impl Into<String>) -> Self {
         self.client = Some(ClientAuth::Public { id: id.into() });
+        self
+    }
+
+    /// Authenticates by a JWT that `signer` makes for every request (`private_key_jwt`, or
+    /// `client_secret_jwt`: RFC 7523 section 2.2).
+    #[must_use]
+    pub fn client_assertion(mut self, id: impl Into<String>, signer: impl ClientAssertion) -> Self {
+        self.client = Some(ClientAuth::Assertion {
+            id: id.into(),
+            signer: Arc::new(signer),
+        });
+        self
+    }
+
+    /// Where the token service revokes tokens (RFC 7009). With it a disconnect also ends
+    /// the user's tokens there. By default it does not: they run out by themselves.
+    #[must_use]
+    pub fn revocation_endpoint(mut self, url: impl Into<String>) -> Self {
+        self.revocation_endpoint = Some(url.into());
         self
     }
 
@@ -134,37 +152,48 @@ impl OAuth2 {
 
 impl IntoProvider for OAuth2 {
     fn into_provider(self) -> Result<Provider, Error> {
-        let endpoint: Uri = self
-            .token_endpoint
-            .parse()
-            .map_err(|_| config(&self.name, "the token endpoint is not a URL"))?;
-        Origin::of(&endpoint)
-            .map_err(|why| config(&self.name, &format!("the token endpoint: {why}")))?;
+        let name = &self.name;
+        let endpoint = endpoint(name, "token", &self.token_endpoint)?;
+        let revocation = match &self.revocation_endpoint {
+            Some(url) => Some(self::endpoint(name, "revocation", url)?),
+            None => None,
+        };
         let client = self.client.ok_or_else(|| {
             config(
-                &self.name,
+                name,
                 "name the client: add .client_secret_basic(id, secret), .client_secret_post(id, \
-                 secret) or .public_client(id)",
+                 secret), .client_assertion(id, signer) or .public_client(id)",
             )
         })?;
         let transport = match self.transport {
             Some(transport) => transport,
-            None => default_transport(&self.name, endpoint.scheme_str() == Some("http"))?,
+            None => default_transport(name, endpoint.scheme_str() == Some("http"))?,
         };
+        let channel = BackChannel::new(client, transport, self.rules);
+        let channel = Arc::new(channel);
+        let revoker = revocation.map(|revocation| -> Arc<dyn DynRevoker> {
+            Arc::new(RevokeToken::new(
+                revocation,
+                &endpoint,
+                Arc::clone(&channel),
+            ))
+        });
         let provider = Provider {
             name: self.name,
             policy: self.policy,
-            refresher: Arc::new(RefreshGrant {
-                endpoint,
-                authorization: client.authorization(),
-                client,
-                transport,
-                rules: self.rules,
-            }),
+            refresher: Arc::new(RefreshGrant::new(endpoint, channel)),
+            revoker,
         };
         provider.check()?;
         Ok(provider)
     }
+}
+
+fn endpoint(provider: &str, which: &str, url: &str) -> Result<Uri, Error> {
+    let problem = |why: &str| config(provider, &format!("the {which} endpoint: {why}"));
+    let uri: Uri = url.parse().map_err(|_| problem("it is not a URL"))?;
+    Origin::of(&uri).map_err(problem)?;
+    Ok(uri)
 }
 
 #[cfg(feature = "oauth2-http")]
@@ -201,99 +230,9 @@ impl fmt::Debug for OAuth2 {
     }
 }
 
-struct RefreshGrant {
-    endpoint: Uri,
-    client: ClientAuth,
-    authorization: Option<HeaderValue>,
-    transport: Arc<dyn Transport>,
-    rules: Vec<VerdictRule>,
-}
-
-impl RefreshGrant {
-    fn request(&self, refresh_token: &Secret) -> Request<Bytes> {
-        let mut parameters = vec![
-            ("grant_type", "refresh_token"),
-            ("refresh_token", refresh_token.expose()),
-        ];
-        parameters.extend(self.client.parameters());
-        let mut request = Request::new(form(&parameters));
-        *request.method_mut() = Method::POST;
-        *request.uri_mut() = self.endpoint.clone();
-        let headers = request.headers_mut();
-        headers.insert(
-            CONTENT_TYPE,
-            HeaderValue::from_static("application/x-www-form-urlencoded"),
-        );
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-        if let Some(authorization) = &self.authorization {
-            headers.insert(AUTHORIZATION, authorization.clone());
-        }
-        request
-    }
-}
-
-impl Refresher for RefreshGrant {
-    async fn refresh(&self, request: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
-        let sent = self
-            .transport
-            .send(self.request(request.refresh_token))
-            .await;
-        let answer = sent.map_err(|error| match error {
-            TransportError::NotSent(cause) => RefreshError::new(
-                Verdict::Transient { retry_after: None },
-                "the token service could not be reached",
-            )
-            .with_source(cause),
-            TransportError::Sent(cause) => {
-                RefreshError::new(Verdict::Ambiguous, "the token service's answer was lost")
-                    .with_source(cause)
-            }
-            TransportError::TooLarge => RefreshError::new(
-                Verdict::Ambiguous,
-                format!("the token service answered more than {MAX_BODY} bytes"),
-            ),
-        })?;
-        if !answer.status.is_success() {
-            let now = SystemClock::new().now();
-            return Err(judge(
-                answer.status,
-                &answer.headers,
-                &answer.body,
-                now,
-                &self.rules,
-            ));
-        }
-        TokenResponse::from_json(&answer.body).map_err(|error| {
-            RefreshError::new(
-                Verdict::Ambiguous,
-                "the token service's answer could not be read",
-            )
-            .with_source(error)
-        })
-    }
-}
-
-/// Form-encodes into one exact buffer that is wiped with the request.
-fn form(parameters: &[(&str, &str)]) -> Bytes {
-    let bound: usize = parameters
-        .iter()
-        .map(|(name, value)| 3 * (name.len() + value.len()) + 2)
-        .sum();
-    let mut body = Zeroizing::new(String::with_capacity(bound));
-    for (name, value) in parameters {
-        if !body.is_empty() {
-            body.push('&');
-        }
-        body.extend(form_urlencoded::byte_serialize(name.as_bytes()));
-        body.push('=');
-        body.extend(form_urlencoded::byte_serialize(value.as_bytes()));
-    }
-    wiped(Zeroizing::new(std::mem::take(&mut *body).into_bytes()))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::transport::BoxError;
+    use super::super::transport::testing::Never;
     use super::*;
 
     fn problem(provider: OAuth2) -> String {
@@ -314,6 +253,8 @@ mod tests {
         ] {
             assert!(problem(at(bad)).contains("token endpoint"), "{bad}");
         }
+        let revoking = at("https://a.example/token").revocation_endpoint("http://a.example/r");
+        assert!(problem(revoking).contains("revocation endpoint"));
         let unnamed = OAuth2::new("p", "https://a.example/token");
         assert!(problem(unnamed).contains(".client_secret_basic"));
         let origin = at("https://a.example/token").allow_origin("https://b.example/path?key=hush");
@@ -322,46 +263,5 @@ mod tests {
             problem.contains("allow_origin") && !problem.contains("hush"),
             "{problem}"
         );
-    }
-
-    #[test]
-    fn the_request_is_a_refresh_grant() {
-        let grant = RefreshGrant {
-            endpoint: "https://a.example/token?tenant=1".parse().unwrap(),
-            authorization: None,
-            client: ClientAuth::Post {
-                id: "me".into(),
-                secret: "s&x".into(),
-            },
-            transport: Arc::new(ServiceTransport::<_, Bytes>::new(Never)),
-            rules: Vec::new(),
-        };
-        let request = grant.request(&Secret::from("r/1+"));
-        assert_eq!(request.method(), Method::POST);
-        assert_eq!(request.uri().query(), Some("tenant=1"));
-        assert_eq!(
-            request.body(),
-            "grant_type=refresh_token&refresh_token=r%2F1%2B&client_id=me&client_secret=s%26x"
-        );
-    }
-
-    #[derive(Clone)]
-    struct Never;
-
-    impl Service<Request<Bytes>> for Never {
-        type Response = Response<http_body_util::Empty<Bytes>>;
-        type Error = BoxError;
-        type Future = std::future::Pending<Result<Self::Response, BoxError>>;
-
-        fn poll_ready(
-            &mut self,
-            _: &mut std::task::Context<'_>,
-        ) -> std::task::Poll<Result<(), BoxError>> {
-            std::task::Poll::Ready(Ok(()))
-        }
-
-        fn call(&mut self, _: Request<Bytes>) -> Self::Future {
-            std::future::pending()
-        }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Policy {
     pub(crate) exchange_timeout: Duration,
     pub(crate) rotation: Rotation,
     pub(crate) max_exchanges: usize,
+    pub(crate) refresh_token_idle_lifetime: Option<Duration>,
+    pub(crate) wipe_when_dead: bool,
     /// The first setting that could not be taken; said when the manager is built.
     problem: Option<String>,
 }
@@ -27,6 +29,8 @@ impl Default for Policy {
             exchange_timeout: Duration::from_secs(30),
             rotation: Rotation::Strict,
             max_exchanges: 32,
+            refresh_token_idle_lifetime: None,
+            wipe_when_dead: false,
             problem: None,
         }
     }
@@ -64,6 +68,9 @@ impl Policy {
             return Err(String::from(
                 "exchange_timeout, or the grace period, is zero",
             ));
+        }
+        if self.refresh_token_idle_lifetime == Some(Duration::ZERO) {
+            return Err(String::from("refresh_token_idle_lifetime is zero"));
         }
         if self.max_exchanges == 0 {
             return Err(String::from("max_exchanges is zero"));
@@ -123,6 +130,26 @@ macro_rules! policy_setters {
         #[must_use]
         pub fn rotation(mut self, rotation: crate::provider::Rotation) -> Self {
             self.policy.rotation = rotation;
+            self
+        }
+
+        /// How long a refresh token lasts that is not used, at a service whose answers do
+        /// not say so. The sweeper then refreshes a grant that nobody uses before its
+        /// refresh token ends. By default none is refreshed for that reason.
+        ///
+        /// It counts for a grant from its next refresh on;
+        /// [`TokenManager::sweep`](crate::TokenManager::sweep) makes it count for all.
+        #[must_use]
+        pub fn refresh_token_idle_lifetime(mut self, life: ::std::time::Duration) -> Self {
+            self.policy.refresh_token_idle_lifetime = Some(life);
+            self
+        }
+
+        /// Stops serving a grant's access token as soon as its refresh token is found dead.
+        /// By default it serves until it expires or an API refuses it.
+        #[must_use]
+        pub fn wipe_when_dead(mut self) -> Self {
+            self.policy.wipe_when_dead = true;
             self
         }
     };

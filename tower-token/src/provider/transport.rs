@@ -176,3 +176,29 @@ impl Collected {
         Ok(())
     }
 }
+
+#[cfg(test)]
+pub(super) mod testing {
+    use std::future::Pending;
+    use std::task::{Context, Poll};
+
+    use super::*;
+
+    /// A transport that never answers.
+    #[derive(Clone)]
+    pub(in crate::provider) struct Never;
+
+    impl Service<Request<Bytes>> for Never {
+        type Response = Response<http_body_util::Empty<Bytes>>;
+        type Error = BoxError;
+        type Future = Pending<Result<Self::Response, BoxError>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn call(&mut self, _: Request<Bytes>) -> Self::Future {
+            std::future::pending()
+        }
+    }
+}

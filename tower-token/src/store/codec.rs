@@ -7,12 +7,15 @@ use zeroize::Zeroizing;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
-use crate::grant::{AccessToken, ExchangeId, Grant, GrantState, Intent, Owner, Record, Serial};
+use crate::grant::{
+    AccessToken, ExchangeId, Grant, GrantState, Intent, Owner, ReauthReason, Record, Revocation,
+    Serial,
+};
 use crate::key::GrantKey;
 use crate::secret::Secret;
 
 /// postcard has no field tags, so a change of any struct below needs a new number here.
-const SCHEMA: u8 = 1;
+const SCHEMA: u8 = 2;
 
 /// How many bytes [`write`] will take for `value`.
 pub(super) fn size<T: Serialize>(value: &T) -> Result<usize, Error> {
@@ -59,10 +62,13 @@ pub(super) struct WireRecord {
     connect: [u8; 16],
     exchange: [u8; 16],
     intent: Option<WireIntent>,
+    revocation: Option<WireRevocation>,
+    issues: u64,
     access_token: Option<WireToken>,
     refresh_token: Option<Zeroizing<String>>,
     was_rotated: bool,
     refresh_expires_at: Option<u64>,
+    reconnect_by: Option<u64>,
     id_token: Option<Zeroizing<String>>,
     scope: Option<String>,
     connected_at: u64,
@@ -73,8 +79,15 @@ pub(super) struct WireRecord {
 #[derive(Serialize, Deserialize)]
 enum WireState {
     Active,
-    NeedsReauth { since: u64 },
+    NeedsReauth { since: u64, reason: WireReason },
     Disconnected { since: u64 },
+}
+
+#[derive(Serialize, Deserialize)]
+enum WireReason {
+    Refused,
+    RefreshTokenExpired,
+    NoRefreshToken,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -95,6 +108,13 @@ struct WireIntent {
     deadline: u64,
 }
 
+#[derive(Serialize, Deserialize)]
+struct WireRevocation {
+    tokens: Vec<Zeroizing<String>>,
+    attempts: u32,
+    next: u64,
+}
+
 impl From<&Record> for WireRecord {
     fn from(record: &Record) -> Self {
         let grant = &record.grant;
@@ -107,8 +127,13 @@ impl From<&Record> for WireRecord {
             epoch: grant.epoch,
             state: match grant.state {
                 GrantState::Active => WireState::Active,
-                GrantState::NeedsReauth { since } => WireState::NeedsReauth {
+                GrantState::NeedsReauth { since, reason } => WireState::NeedsReauth {
                     since: since.as_unix_millis(),
+                    reason: match reason {
+                        ReauthReason::Refused => WireReason::Refused,
+                        ReauthReason::RefreshTokenExpired => WireReason::RefreshTokenExpired,
+                        ReauthReason::NoRefreshToken => WireReason::NoRefreshToken,
+                    },
                 },
                 GrantState::Disconnected { since } => WireState::Disconnected {
                     since: since.as_unix_millis(),
@@ -123,6 +148,12 @@ impl From<&Record> for WireRecord {
                 started: intent.started.as_unix_millis(),
                 deadline: intent.deadline.as_unix_millis(),
             }),
+            revocation: record.revocation.as_ref().map(|left| WireRevocation {
+                tokens: left.tokens.iter().map(text).collect(),
+                attempts: left.attempts,
+                next: left.next.as_unix_millis(),
+            }),
+            issues: grant.issues,
             access_token: grant.access_token.as_ref().map(|token| WireToken {
                 token: Zeroizing::new(token.expose().to_owned()),
                 epoch: token.serial().epoch,
@@ -133,6 +164,7 @@ impl From<&Record> for WireRecord {
             refresh_token: grant.refresh_token.as_ref().map(text),
             was_rotated: grant.was_rotated,
             refresh_expires_at: grant.refresh_expires_at.map(Timestamp::as_unix_millis),
+            reconnect_by: grant.reconnect_by.map(Timestamp::as_unix_millis),
             id_token: grant.id_token.as_ref().map(text),
             scope: grant.scope.clone(),
             connected_at: grant.connected_at.as_unix_millis(),
@@ -165,13 +197,22 @@ impl TryFrom<WireRecord> for Record {
             epoch: wire.epoch,
             state: match wire.state {
                 WireState::Active => GrantState::Active,
-                WireState::NeedsReauth { since } => GrantState::NeedsReauth { since: at(since) },
+                WireState::NeedsReauth { since, reason } => GrantState::NeedsReauth {
+                    since: at(since),
+                    reason: match reason {
+                        WireReason::Refused => ReauthReason::Refused,
+                        WireReason::RefreshTokenExpired => ReauthReason::RefreshTokenExpired,
+                        WireReason::NoRefreshToken => ReauthReason::NoRefreshToken,
+                    },
+                },
                 WireState::Disconnected { since } => GrantState::Disconnected { since: at(since) },
             },
+            issues: wire.issues,
             access_token: access_token.transpose().map_err(|_| unreadable())?,
             refresh_token: wire.refresh_token.map(secret),
             was_rotated: wire.was_rotated,
             refresh_expires_at: wire.refresh_expires_at.map(at),
+            reconnect_by: wire.reconnect_by.map(at),
             id_token: wire.id_token.map(secret),
             scope: wire.scope,
             connected_at: at(wire.connected_at),
@@ -189,6 +230,11 @@ impl TryFrom<WireRecord> for Record {
                 token_hash: wire.token_hash,
                 started: at(wire.started),
                 deadline: at(wire.deadline),
+            }),
+            revocation: wire.revocation.map(|wire| Revocation {
+                tokens: wire.tokens.into_iter().map(secret).collect(),
+                attempts: wire.attempts,
+                next: at(wire.next),
             }),
         })
     }
@@ -230,6 +276,11 @@ mod tests {
                 token_hash: [4; 16],
                 started: now,
                 deadline: now + Duration::from_secs(30),
+            }),
+            revocation: Some(Revocation {
+                tokens: vec![Secret::from("left")],
+                attempts: 2,
+                next: now,
             }),
         }
     }

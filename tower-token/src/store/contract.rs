@@ -63,6 +63,22 @@ pub trait ByteStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(RowKey, Row)>, StoreError>> + Send;
 
+    /// At most `limit` rows whose [`SealedRow::due`] has passed by the store's clock. Each
+    /// is claimed: before `ttl` is over nobody is given it again. Claims and leases do not
+    /// touch each other.
+    fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> impl Future<Output = Result<Vec<(RowKey, Row)>, StoreError>> + Send;
+
+    /// Removes the row under `key`, if its version is `version`. Whether it was.
+    fn purge(
+        &self,
+        key: &RowKey,
+        version: Version,
+    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
     /// What `Saved` means here.
     fn durability(&self) -> Durability;
 
@@ -118,16 +134,28 @@ impl RowKey {
 /// Bytes to be written. Only this crate can make one, and only by sealing, so that
 /// plaintext cannot be stored by mistake.
 #[derive(Debug, Clone)]
-pub struct SealedRow(Bytes);
+pub struct SealedRow {
+    bytes: Bytes,
+    due: Option<Timestamp>,
+}
 
 impl SealedRow {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
-        Self(bytes.into())
+    pub(super) fn new(bytes: Vec<u8>, due: Option<Timestamp>) -> Self {
+        Self {
+            bytes: bytes.into(),
+            due,
+        }
     }
 
     /// The sealed bytes: mostly less than 4 KiB, at most [`MAX_LEN`](Self::MAX_LEN).
     pub fn bytes(&self) -> &Bytes {
-        &self.0
+        &self.bytes
+    }
+
+    /// When [`ByteStore::claim_due`] is to find the row, if ever. Only a hint: who claims
+    /// it opens it and decides anew.
+    pub fn due(&self) -> Option<Timestamp> {
+        self.due
     }
 
     /// No row is longer than this: 4 MiB. A connect brings at most 1 MiB, and so does each
@@ -141,14 +169,24 @@ impl SealedRow {
 pub struct Row {
     /// The store's number of this write; see [`ByteStore::save`].
     pub version: Version,
+    /// What was given as [`SealedRow::due`].
+    pub due: Option<Timestamp>,
     /// What was given as [`SealedRow::bytes`].
     pub bytes: Bytes,
 }
 
 impl Row {
     /// A row as it was stored.
-    pub fn new(version: Version, bytes: Bytes) -> Self {
-        Self { version, bytes }
+    pub fn new(version: Version, due: Option<Timestamp>, bytes: Bytes) -> Self {
+        Self {
+            version,
+            due,
+            bytes,
+        }
+    }
+
+    pub(crate) fn is_due(&self, now: Timestamp) -> bool {
+        self.due.is_some_and(|due| due <= now)
     }
 }
 

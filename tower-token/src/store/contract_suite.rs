@@ -8,6 +8,7 @@ use super::contract::{
     ByteStore, Expected, Group, Lease, LeaseOwner, RowKey, SaveOutcome, SealedRow, StoreError,
     StoreErrorKind, Version,
 };
+use crate::clock::Timestamp;
 
 /// Checks an empty store against the promises of [`ByteStore`], and closes it.
 ///
@@ -31,6 +32,8 @@ pub async fn contract_suite(store: impl ByteStore) -> Result<(), StoreError> {
     rows_of_any_size(&store).await?;
     groups_and_order(&store).await?;
     leases(&store).await?;
+    claims(&store).await?;
+    purges(&store).await?;
     let store = Arc::new(store);
     one_winner(&store).await?;
     store.close().await;
@@ -61,7 +64,7 @@ async fn save(
     expected: Expected,
 ) -> Result<SaveOutcome, StoreError> {
     store
-        .save(&key, SealedRow::new(bytes.to_vec()), expected)
+        .save(&key, SealedRow::new(bytes.to_vec(), None), expected)
         .await
 }
 
@@ -212,6 +215,115 @@ async fn leases(store: &impl ByteStore) -> Result<(), StoreError> {
         "a lease outlived its time"
     );
     store.release(&key, ada).await
+}
+
+/// A row is found when its time has come, and given to one at a time.
+async fn claims(store: &impl ByteStore) -> Result<(), StoreError> {
+    let due = |id, millis| (key(7, id), Some(Timestamp::from_unix_millis(millis)));
+    // The future of any clock, and the past of any.
+    let later = u64::MAX / 2;
+    let rows = [
+        due(1, 1_000),
+        due(2, 2_000),
+        due(3, later),
+        (key(7, 4), None),
+        // Long, so that a store that cuts rows has to find the whole.
+        due(5, 3_000),
+    ];
+    let mut versions = Vec::new();
+    for (key, due) in rows {
+        let bytes = vec![7; if key == rows[4].0 { 9_000 } else { 9 }];
+        let row = SealedRow::new(bytes, due);
+        let saved = store.save(&key, row, Expected::Absent).await?;
+        assert!(
+            !matches!(saved, SaveOutcome::Conflict),
+            "an expected save was refused"
+        );
+        let row = store.load(&key).await?;
+        assert_eq!(row.as_ref().and_then(|row| row.due), due, "due was lost");
+        versions.push(row.map_or(Version(0), |row| row.version));
+    }
+    let ttl = Duration::from_secs(3_600);
+    let first = store.claim_due(2, ttl).await?;
+    assert_eq!(first.len(), 2, "of three due rows two were asked for");
+    let mut claimed: HashSet<RowKey> = first.into_iter().map(|(key, _)| key).collect();
+    let rest = store.claim_due(10, ttl).await?;
+    assert_eq!(
+        rest.len(),
+        1,
+        "a claimed row was claimed again, or one left"
+    );
+    for (key, row) in &rest {
+        assert_eq!(
+            Some(&row.version),
+            versions.get(usize::from(key.as_bytes()[47]) - 1),
+            "a claim brings the row as it is"
+        );
+    }
+    claimed.extend(rest.into_iter().map(|(key, _)| key));
+    assert_eq!(
+        claimed,
+        [key(7, 1), key(7, 2), key(7, 5)].into(),
+        "what is due is claimed, and nothing else"
+    );
+    // A claim is no lease.
+    let lease = store.lease(&key(7, 1), LeaseOwner([1; 16]), ttl).await?;
+    assert!(
+        matches!(lease, Lease::Granted { .. }),
+        "a claim kept a lease from being taken"
+    );
+    store.release(&key(7, 1), LeaseOwner([1; 16])).await?;
+    assert!(store.claim_due(10, ttl).await?.is_empty());
+
+    // Put off, or never due any more: it is not found.
+    let again = |due| SealedRow::new(vec![8], due);
+    for (id, due) in [(1, None), (2, Some(Timestamp::from_unix_millis(later)))] {
+        let expected = Expected::Version(versions[usize::from(id - 1_u8)]);
+        store.save(&key(7, id), again(due), expected).await?;
+    }
+    let brief = Duration::ZERO;
+    let (soon, expected) = (Some(Timestamp::from_unix_millis(5)), versions[2]);
+    store
+        .save(&key(7, 3), again(soon), Expected::Version(expected))
+        .await?;
+    for _ in 0..2 {
+        // A claim that is over at once.
+        let claimed = store.claim_due(10, brief).await?;
+        let claimed: HashSet<RowKey> = claimed.into_iter().map(|(key, _)| key).collect();
+        assert_eq!(
+            claimed,
+            [key(7, 3)].into(),
+            "due is what the row says now, and a claim ends with its time"
+        );
+    }
+    for id in 1..=5 {
+        let row = store.load(&key(7, id)).await?;
+        if let Some(row) = row {
+            store.purge(&key(7, id), row.version).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn purges(store: &impl ByteStore) -> Result<(), StoreError> {
+    let key = key(8, 1);
+    let bytes = [9; 9_000];
+    let first = saved(store, key, &bytes, Expected::Absent).await?;
+    let second = saved(store, key, &bytes, Expected::Version(first)).await?;
+    assert!(
+        !store.purge(&key, first).await?,
+        "a row was purged that had changed"
+    );
+    assert!(store.load(&key).await?.is_some());
+    assert!(store.purge(&key, second).await?, "a row was not purged");
+    assert_eq!(store.load(&key).await?, None, "a purged row is there");
+    assert!(!store.purge(&key, second).await?, "it was purged twice");
+    let third = saved(store, key, b"anew", Expected::Absent).await?;
+    assert!(
+        third != first && third != second,
+        "a version was used again after a purge"
+    );
+    Ok(())
 }
 
 /// Of many who expect the same, one wins.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::contract::{
     ByteStore, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow, StoreError,
+    Version,
 };
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -36,6 +37,16 @@ pub(super) trait DynByteStore: Send + Sync {
         after: Option<&'a RowKey>,
         limit: usize,
     ) -> Boxed<'a, Result<Vec<(RowKey, Row)>, StoreError>>;
+    fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> Boxed<'_, Result<Vec<(RowKey, Row)>, StoreError>>;
+    fn purge<'a>(
+        &'a self,
+        key: &'a RowKey,
+        version: Version,
+    ) -> Boxed<'a, Result<bool, StoreError>>;
     fn close(&self) -> Boxed<'_, ()>;
 }
 
@@ -80,6 +91,22 @@ impl<S: ByteStore> DynByteStore for S {
         limit: usize,
     ) -> Boxed<'a, Result<Vec<(RowKey, Row)>, StoreError>> {
         Box::pin(ByteStore::scan(self, after, limit))
+    }
+
+    fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> Boxed<'_, Result<Vec<(RowKey, Row)>, StoreError>> {
+        Box::pin(ByteStore::claim_due(self, limit, ttl))
+    }
+
+    fn purge<'a>(
+        &'a self,
+        key: &'a RowKey,
+        version: Version,
+    ) -> Boxed<'a, Result<bool, StoreError>> {
+        Box::pin(ByteStore::purge(self, key, version))
     }
 
     fn close(&self) -> Boxed<'_, ()> {

@@ -80,7 +80,7 @@ impl Keyset {
         let sealed = seal::seal(outer, outer.id(), place(), codec::size(&wire)?, |buffer| {
             codec::write(&wire, buffer)
         })?;
-        Ok(SealedRow::new(sealed))
+        Ok(SealedRow::new(sealed, None))
     }
 
     /// Unwraps a keyset by the outer key it names.
@@ -243,13 +243,7 @@ mod tests {
     fn wrapped(ring: &KeyRing) -> (Keyset, Row) {
         let keyset = Keyset::generate().unwrap();
         let bytes = keyset.wrap(ring).unwrap().bytes().clone();
-        (
-            keyset,
-            Row {
-                version: Version(1),
-                bytes,
-            },
-        )
+        (keyset, Row::new(Version(1), None, bytes))
     }
 
     #[test]

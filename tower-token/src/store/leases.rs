@@ -1,4 +1,4 @@
-//! Leases of a store that lives within one process.
+//! Leases and claims of a store that lives within one process.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -40,5 +40,28 @@ impl Leases {
         if held.is_empty() {
             held.shrink_to_fit();
         }
+    }
+}
+
+/// Which due rows were claimed, until when.
+#[derive(Debug, Default)]
+pub(super) struct Claims(Mutex<HashMap<RowKey, Timestamp>>);
+
+impl Claims {
+    /// The rows of `due` that nobody has claimed, `limit` of them at most, claimed for `ttl`.
+    pub(super) fn take<T>(
+        &self,
+        due: impl IntoIterator<Item = (RowKey, T)>,
+        limit: usize,
+        ttl: Duration,
+        now: Timestamp,
+    ) -> Vec<(RowKey, T)> {
+        let mut claims = self.0.lock();
+        claims.retain(|_, until| *until > now);
+        claims.shrink_to(2 * limit);
+        let unclaimed = due.into_iter().filter(|(key, _)| !claims.contains_key(key));
+        let taken: Vec<_> = unclaimed.take(limit).collect();
+        claims.extend(taken.iter().map(|(key, _)| (*key, now + ttl)));
+        taken
     }
 }

@@ -12,7 +12,7 @@ use super::contract::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
     StoreError, StoreErrorKind, Version,
 };
-use super::leases::Leases;
+use super::leases::{Claims, Leases};
 use crate::clock::{Clock, SystemClock};
 
 /// Keeps rows in memory. Clones share them, so several managers can stand on one, and
@@ -33,6 +33,7 @@ pub struct MemoryStore {
 struct Shared {
     rows: Mutex<Rows>,
     leases: Leases,
+    claims: Claims,
     clock: Box<dyn Clock>,
 }
 
@@ -53,6 +54,7 @@ impl MemoryStore {
         Self::over(Arc::new(Shared {
             rows: Mutex::default(),
             leases: Leases::default(),
+            claims: Claims::default(),
             clock: Box::new(clock),
         }))
     }
@@ -105,8 +107,8 @@ impl ByteStore for MemoryStore {
             }
             rows.last_version += 1;
             let version = Version(rows.last_version);
-            let bytes = row.bytes().clone();
-            rows.by_key.insert(*key, Row { version, bytes });
+            let row = Row::new(version, row.due(), row.bytes().clone());
+            rows.by_key.insert(*key, row);
             SaveOutcome::Saved(version)
         })
     }
@@ -150,6 +152,32 @@ impl ByteStore for MemoryStore {
                 .take(limit)
                 .map(|(key, row)| (*key, row.clone()))
                 .collect()
+        })
+    }
+
+    async fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        let now = self.shared.clock.now();
+        self.with(|rows| {
+            let due = rows.by_key.iter().filter(|(_, row)| row.is_due(now));
+            let due = due.map(|(key, row)| (*key, row.clone()));
+            self.shared.claims.take(due, limit, ttl, now)
+        })
+    }
+
+    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
+        self.with(|rows| {
+            let found = rows
+                .by_key
+                .get(key)
+                .is_some_and(|row| row.version == version);
+            if found {
+                rows.by_key.remove(key);
+            }
+            found
         })
     }
 

@@ -13,6 +13,7 @@ use super::erased::DynByteStore;
 use super::keyring::KeyRing;
 use super::keyset::Keyset;
 use super::seal::{self, Kind, Place};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::Fingerprint;
 use crate::grant::{Owner, Record};
@@ -40,6 +41,7 @@ pub struct SealedStore {
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) version: Version,
+    pub(crate) due: Option<Timestamp>,
     pub(crate) record: Result<Record, Error>,
 }
 
@@ -71,15 +73,14 @@ impl SealedStore {
         let Some(row) = self.store.load(&row_key).await? else {
             return Ok(None);
         };
-        Ok(Some(Found {
-            version: row.version,
-            record: self.opened(&row_key, &row),
-        }))
+        Ok(Some(self.found(&row_key, &row)))
     }
 
+    /// Writes a row that is to be claimed when it is `due`.
     pub(crate) async fn save(
         &self,
         record: &Record,
+        due: Option<Timestamp>,
         expected: Expected,
     ) -> Result<SaveOutcome, Error> {
         let row_key = self.keyset.row(&record.grant.key);
@@ -100,16 +101,45 @@ impl SealedStore {
         }
         Ok(self
             .store
-            .save(&row_key, SealedRow::new(sealed), expected)
+            .save(&row_key, SealedRow::new(sealed, due), expected)
             .await?)
     }
 
-    /// Every grant of one user.
+    /// Every grant of one user that opens.
     pub(crate) async fn list(&self, subject: &str) -> Result<Vec<Record>, Error> {
         let rows = self.store.list(self.keyset.group(subject)).await?;
-        rows.iter()
-            .map(|(row_key, row)| self.opened(row_key, row))
+        let records = rows.iter().map(|(row_key, row)| self.opened(row_key, row));
+        Ok(records.filter_map(Result::ok).collect())
+    }
+
+    /// Rows that are due, each given to one claimer until `ttl` is over.
+    pub(crate) async fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> Result<Vec<(RowKey, Found)>, Error> {
+        Ok(self.all_found(self.store.claim_due(limit, ttl).await?))
+    }
+
+    /// The rows after `after`, in the order of their keys, about `limit` of them.
+    pub(crate) async fn page(
+        &self,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, Found)>, Error> {
+        Ok(self.all_found(self.store.scan(after, limit).await?))
+    }
+
+    fn all_found(&self, rows: Vec<(RowKey, Row)>) -> Vec<(RowKey, Found)> {
+        rows.into_iter()
+            .filter(|(row_key, _)| *row_key != Keyset::row_key())
+            .map(|(row_key, row)| (row_key, self.found(&row_key, &row)))
             .collect()
+    }
+
+    /// Removes a row, unless it has changed.
+    pub(crate) async fn purge(&self, row_key: &RowKey, version: Version) -> Result<bool, Error> {
+        Ok(self.store.purge(row_key, version).await?)
     }
 
     pub(crate) async fn lease(
@@ -144,6 +174,14 @@ impl SealedStore {
             vault: self.keyset.vault(),
             row,
             kind: Kind::Grant,
+        }
+    }
+
+    fn found(&self, row_key: &RowKey, row: &Row) -> Found {
+        Found {
+            version: row.version,
+            due: row.due,
+            record: self.opened(row_key, row),
         }
     }
 
@@ -223,6 +261,7 @@ mod tests {
             connect: ExchangeId([0; 16]),
             exchange: ExchangeId([0; 16]),
             intent: None,
+            revocation: None,
         }
     }
 
@@ -233,7 +272,10 @@ mod tests {
             .unwrap();
         let keys = [GrantKey::new("p", "ada"), GrantKey::new("p", "bob")];
         for key in &keys {
-            let outcome = store.save(&record(key), Expected::Absent).await.unwrap();
+            let outcome = store
+                .save(&record(key), None, Expected::Absent)
+                .await
+                .unwrap();
             assert!(matches!(outcome, SaveOutcome::Saved(_)));
         }
         (memory, store, keys)
@@ -245,7 +287,7 @@ mod tests {
         let (from, to) = (store.keyset.row(&ada), store.keyset.row(&bob));
         let stolen = memory.load(&from).await.unwrap().unwrap();
         let there = memory.load(&to).await.unwrap().unwrap();
-        let moved = SealedRow::new(stolen.bytes.to_vec());
+        let moved = SealedRow::new(stolen.bytes.to_vec(), None);
         memory
             .save(&to, moved, Expected::Version(there.version))
             .await
@@ -268,10 +310,7 @@ mod tests {
             codec::write(&wire, b)
         })
         .unwrap();
-        let row = Row {
-            version: Version(1),
-            bytes: bytes.into(),
-        };
+        let row = Row::new(Version(1), None, bytes.into());
         let error = store.opened(&row_key, &row).unwrap_err();
         assert!(error.to_string().contains("another grant"), "{error}");
     }
@@ -286,9 +325,13 @@ mod tests {
         let rows = memory.scan(None, 10).await.unwrap();
         let copy = MemoryStore::new();
         for (key, row) in rows.iter().filter(|(key, _)| *key != Keyset::row_key()) {
-            copy.save(key, SealedRow::new(row.bytes.to_vec()), Expected::Absent)
-                .await
-                .unwrap();
+            copy.save(
+                key,
+                SealedRow::new(row.bytes.to_vec(), None),
+                Expected::Absent,
+            )
+            .await
+            .unwrap();
         }
         let error = SealedStore::open(copy, KeyRing::generate().unwrap())
             .await

@@ -17,13 +17,14 @@ use sled::{Batch, Db};
 use super::super::contract::{
     Expected, Group, Row, RowKey, SealedRow, StoreError, StoreErrorKind, Version,
 };
-use super::layout::{Head, chunk_key, cut};
+use super::layout::{Head, chunk_key, cut, due_first, due_key, due_row, due_until};
+use crate::clock::Timestamp;
 
 /// Held for as long as the folder is open; its file stays.
 const LOCK: &str = "tower-token.lock";
 /// Marks a folder as ours, and says how rows lie in it.
 const FORMAT_KEY: &[u8] = b"tower-token format";
-const FORMAT: &[u8] = b"1";
+const FORMAT: &[u8] = b"2";
 /// Every version up to this one may have been used.
 const VERSIONS_KEY: &[u8] = b"tower-token versions";
 /// How many versions are set aside at a time.
@@ -97,25 +98,24 @@ impl Engine {
     }
 
     pub(super) fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        let mut last = None;
         // A row that is written meanwhile leaves its old chunks behind: the head tells.
         for _ in 0..16 {
             let Some(value) = self.db.get(key.as_bytes()).map_err(from_sled)? else {
                 return Ok(None);
             };
-            if let Some(row) = self.assemble(key, &value)? {
-                return Ok(Some(row));
+            let head = head_of(&value);
+            if let Some(bytes) = self.assemble(key, &head)? {
+                return Ok(Some(Row::new(head.version, head.due, bytes)));
             }
+            last = Some((head.version, head.due));
         }
-        Err(StoreError::new(
-            StoreErrorKind::Damaged,
-            "a part of a stored row is missing",
-        ))
+        // A part of it is missing. What does not open can still be replaced.
+        Ok(last.map(|(version, due)| Row::new(version, due, Bytes::new())))
     }
 
     /// The row that `head` begins, or nothing if some of its chunks are gone.
-    fn assemble(&self, key: &RowKey, value: &[u8]) -> Result<Option<Row>, StoreError> {
-        let head = Head::parse(value)
-            .ok_or_else(|| StoreError::new(StoreErrorKind::Damaged, "a stored row has no head"))?;
+    fn assemble(&self, key: &RowKey, head: &Head<'_>) -> Result<Option<Bytes>, StoreError> {
         let mut bytes = head.inline.to_vec();
         for index in 0..head.chunks {
             match self
@@ -127,10 +127,7 @@ impl Engine {
                 None => return Ok(None),
             }
         }
-        Ok(Some(Row {
-            version: head.version,
-            bytes: Bytes::from(bytes),
-        }))
+        Ok(Some(Bytes::from(bytes)))
     }
 
     pub(super) fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
@@ -144,6 +141,19 @@ impl Engine {
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
         let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(&key.as_bytes()[..]));
         self.rows(self.db.range::<&[u8], _>((from, Bound::Unbounded)), limit)
+    }
+
+    /// Every row that was due by `now`, the first one first.
+    pub(super) fn due(
+        &self,
+        now: Timestamp,
+    ) -> impl Iterator<Item = Result<RowKey, StoreError>> + use<> {
+        let until = due_until(now + Duration::from_millis(1));
+        self.db
+            .range(due_first()..&until)
+            .keys()
+            .map(|entry| entry.map_err(from_sled))
+            .filter_map(|entry| entry.map(|entry| due_row(&entry)).transpose())
     }
 
     fn rows(&self, values: sled::Iter, limit: usize) -> Result<Vec<(RowKey, Row)>, StoreError> {
@@ -164,40 +174,43 @@ impl Engine {
         Ok(rows)
     }
 
-    /// Applies a save without making it durable. Only the writer thread calls this, so
-    /// nothing comes between the look and the write.
+    /// Applies a save, or a removal, without making it durable. Only the writer thread calls
+    /// this, so nothing comes between the look and the write.
     pub(super) fn apply(
         &self,
         key: &RowKey,
-        row: &SealedRow,
+        row: Option<&SealedRow>,
         expected: Expected,
     ) -> Result<Option<Version>, StoreError> {
         let old = self.db.get(key.as_bytes()).map_err(from_sled)?;
-        let old = old
-            .as_deref()
-            .and_then(Head::parse)
-            .map(|head| (head.version, head.chunks));
-        if !expected.matches(old.map(|(version, _)| version)) {
+        let old = old.as_deref().map(head_of);
+        if !expected.matches(old.as_ref().map(|head| head.version)) {
             return Ok(None);
         }
         let version = self.take_version()?;
-        let (head, chunks) = cut(version, row.bytes());
-        let old_chunks = old.map_or(0, |(_, chunks)| chunks);
-        if chunks.is_empty() && old_chunks == 0 {
-            // Not a batch: that takes a lock which every reader shares.
-            self.db.insert(key.as_bytes(), head).map_err(from_sled)?;
-            return Ok(Some(version));
-        }
         let mut batch = Batch::default();
-        for (index, chunk) in (0u16..).zip(chunks) {
-            batch.insert(chunk_key(key, version, index), chunk);
-        }
-        if let Some((old_version, old_chunks)) = old {
-            for index in 0..old_chunks {
-                batch.remove(chunk_key(key, old_version, index));
+        if let Some(row) = row {
+            let (head, chunks) = cut(version, row);
+            let moved = old.as_ref().and_then(|old| old.due) != row.due();
+            if chunks.is_empty() && !moved && old.as_ref().is_none_or(|old| old.chunks == 0) {
+                // Not a batch: that takes a lock which every reader shares.
+                self.db.insert(key.as_bytes(), head).map_err(from_sled)?;
+                return Ok(Some(version));
             }
+            for (index, chunk) in (0u16..).zip(chunks) {
+                batch.insert(chunk_key(key, version, index), chunk);
+            }
+            if let Some(old) = old {
+                forget(&mut batch, key, &old);
+            }
+            if let Some(due) = row.due() {
+                batch.insert(due_key(due, key), &[]);
+            }
+            batch.insert(&key.as_bytes()[..], head);
+        } else if let Some(old) = old {
+            forget(&mut batch, key, &old);
+            batch.remove(&key.as_bytes()[..]);
         }
-        batch.insert(&key.as_bytes()[..], head);
         self.db.apply_batch(batch).map_err(from_sled)?;
         Ok(Some(version))
     }
@@ -229,6 +242,27 @@ impl Engine {
             .with_source(error)
         })
     }
+}
+
+/// Removes what lies beside the head of a row.
+fn forget(batch: &mut Batch, key: &RowKey, old: &Head<'_>) {
+    for index in 0..old.chunks {
+        batch.remove(chunk_key(key, old.version, index));
+    }
+    if let Some(due) = old.due {
+        batch.remove(due_key(due, key));
+    }
+}
+
+/// The head that `value` is. One that is none counts as an empty row: it does not open, and
+/// can be replaced.
+fn head_of(value: &[u8]) -> Head<'_> {
+    Head::parse(value).unwrap_or(Head {
+        version: Version(0),
+        due: None,
+        chunks: 0,
+        inline: &[],
+    })
 }
 
 fn open_db(folder: &Path) -> Result<Db, StoreError> {

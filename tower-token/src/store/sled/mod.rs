@@ -16,9 +16,9 @@ use self::engine::Engine;
 use self::writer::Writer;
 use super::contract::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
-    StoreError, StoreErrorKind,
+    StoreError, StoreErrorKind, Version,
 };
-use super::leases::Leases;
+use super::leases::{Claims, Leases};
 use crate::clock::{Clock, SystemClock};
 
 /// Keeps rows in a folder, for one process.
@@ -47,6 +47,7 @@ pub struct SledStore {
     writer: Writer,
     pending: Arc<Pending>,
     leases: Leases,
+    claims: Claims,
     clock: SystemClock,
 }
 
@@ -92,6 +93,7 @@ impl SledStore {
             writer,
             pending,
             leases: Leases::default(),
+            claims: Claims::default(),
             clock: SystemClock::new(),
         })
     }
@@ -133,7 +135,7 @@ impl ByteStore for SledStore {
         row: SealedRow,
         expected: Expected,
     ) -> Result<SaveOutcome, StoreError> {
-        self.writer.save(*key, row, expected).await
+        self.writer.save(*key, Some(row), expected).await
     }
 
     async fn lease(
@@ -169,6 +171,38 @@ impl ByteStore for SledStore {
             |rows, pending| any_pending(rows, pending),
         )
         .await
+    }
+
+    async fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        let now = self.clock.now();
+        let (mut claimed, mut failed) = (Vec::new(), None);
+        let entries = self.engine()?.due(now);
+        let keys = entries.map_while(|entry| match entry {
+            Ok(key) => Some((key, ())),
+            Err(error) => {
+                failed = Some(error);
+                None
+            }
+        });
+        let due = self.claims.take(keys, limit, ttl, now);
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        for (key, ()) in due {
+            // An entry may be ahead of its row, or behind it.
+            if let Some(row) = self.load(&key).await?.filter(|row| row.is_due(now)) {
+                claimed.push((key, row));
+            }
+        }
+        Ok(claimed)
+    }
+
+    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
+        self.writer.purge(*key, version).await
     }
 
     fn durability(&self) -> Durability {
@@ -220,7 +254,7 @@ mod tests {
             let found = store.load(&key).await.unwrap();
             assert_eq!(found.as_ref().map(|row| row.version), last);
             let expected = last.map_or(Expected::Absent, Expected::Version);
-            let row = SealedRow::new(vec![round; 5_000 * usize::from(round)]);
+            let row = SealedRow::new(vec![round; 5_000 * usize::from(round)], None);
             let SaveOutcome::Saved(version) = store.save(&key, row, expected).await.unwrap() else {
                 panic!("not saved");
             };

@@ -8,7 +8,7 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 
 use super::super::contract::{
-    Expected, RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind,
+    Expected, RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind, Version,
 };
 use super::engine::Engine;
 use super::{Pending, closed};
@@ -21,7 +21,8 @@ type SaveReply = oneshot::Sender<Result<SaveOutcome, StoreError>>;
 enum Command {
     Save {
         key: RowKey,
-        row: SealedRow,
+        /// `None`: the row is removed.
+        row: Option<SealedRow>,
         expected: Expected,
         reply: SaveReply,
     },
@@ -63,10 +64,18 @@ impl Writer {
         })
     }
 
+    pub(super) async fn purge(&self, key: RowKey, version: Version) -> Result<bool, StoreError> {
+        match self.save(key, None, Expected::Version(version)).await? {
+            SaveOutcome::Saved(_) => Ok(true),
+            SaveOutcome::Conflict => Ok(false),
+            SaveOutcome::Unknown => Err(self.gone()),
+        }
+    }
+
     pub(super) async fn save(
         &self,
         key: RowKey,
-        row: SealedRow,
+        row: Option<SealedRow>,
         expected: Expected,
     ) -> Result<SaveOutcome, StoreError> {
         self.check()?;
@@ -168,7 +177,7 @@ impl Run {
                     expected,
                     reply,
                 } => {
-                    let outcome = self.apply(&key, &row, expected);
+                    let outcome = self.apply(&key, row.as_ref(), expected);
                     dirty |= !matches!(outcome, Ok(SaveOutcome::Conflict));
                     answers.push((key, reply, outcome));
                 }
@@ -199,7 +208,7 @@ impl Run {
     fn apply(
         &self,
         key: &RowKey,
-        row: &SealedRow,
+        row: Option<&SealedRow>,
         expected: Expected,
     ) -> Result<SaveOutcome, StoreError> {
         if self.failed() {

@@ -1,0 +1,68 @@
+//! A user's grant ends here.
+
+use std::sync::Arc;
+
+use super::Shared;
+use super::connect::{MAX_CONFLICTS, expected, readable};
+use super::refresh::{kept_changing, new_exchange};
+use super::revoke::FIRST_RETRY;
+use crate::error::Error;
+use crate::event::EventKind;
+use crate::grant::{Grant, Record, Revocation};
+use crate::key::GrantKey;
+use crate::store::SaveOutcome;
+
+impl Shared {
+    /// Replaces the grant by a durable mark that ends its epoch. What its token service is
+    /// to revoke stays sealed in the mark until that is done.
+    pub(super) async fn disconnect(self: Arc<Self>, key: GrantKey) -> Result<(), Error> {
+        let slot = self.hold(&key)?;
+        let mark = new_exchange()?;
+        for _ in 0..MAX_CONFLICTS {
+            let found = self.find(&slot).await?;
+            let old = readable(found.as_ref());
+            if found.is_none() && slot.epoch() == 0 {
+                // Nobody was ever here.
+                return Ok(());
+            }
+            if let Some(record) = old.filter(|record| record.grant.is_disconnected()) {
+                slot.publish(record);
+                self.emit(&slot, EventKind::Disconnected);
+                if record.connect == mark {
+                    self.revoke_behind(&slot);
+                }
+                return Ok(());
+            }
+            let now = self.clock.now();
+            let epoch = self.next_epoch(&slot, old);
+            let revocable = slot.provider().revoker.is_some();
+            let record = Record {
+                grant: Grant::disconnected(key.clone(), epoch, now),
+                sequence: 1,
+                connect: mark,
+                exchange: mark,
+                intent: None,
+                revocation: old
+                    .filter(|_| revocable)
+                    .and_then(|old| old.grant.revocable())
+                    .map(|token| Revocation {
+                        tokens: vec![token],
+                        attempts: 0,
+                        // The first try follows at once; this is for whoever comes after.
+                        next: now + FIRST_RETRY,
+                    }),
+            };
+            let saved = self.save(&slot, &record, expected(found.as_ref())).await?;
+            match saved {
+                SaveOutcome::Saved(_) => {
+                    slot.publish(&record);
+                    self.emit(&slot, EventKind::Disconnected);
+                    self.revoke_behind(&slot);
+                    return Ok(());
+                }
+                SaveOutcome::Conflict | SaveOutcome::Unknown => {}
+            }
+        }
+        Err(kept_changing())
+    }
+}

@@ -1,0 +1,158 @@
+//! Telling a token service that a user is gone (RFC 7009): at once, and then for a week.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::slot::{Hold, Slot};
+use super::{Opened, Shared};
+use crate::clock::Timestamp;
+use crate::error::Error;
+use crate::event::EventKind;
+use crate::grant::{GrantState, Record, Revocation};
+use crate::provider::{RefreshError, Verdict};
+use crate::secret::Secret;
+use crate::store::Expected;
+
+/// When a revocation that failed is tried again: after this long, doubling.
+pub(super) const FIRST_RETRY: Duration = Duration::from_secs(60);
+const LAST_RETRY: Duration = Duration::from_secs(3_600);
+/// How long it is tried before it is given up.
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// Tokens of flights that were under way join the one of the grant.
+const MAX_TOKENS: usize = 4;
+
+impl Shared {
+    /// Revokes what the mark in the row holds, if that is to be done; nobody waits for it.
+    pub(super) fn revoke_behind(self: &Arc<Self>, slot: &Arc<Slot>) {
+        if slot.provider().revoker.is_none() {
+            return;
+        }
+        let (Ok(underway), Some(hold)) = (self.begin(), slot.hold()) else {
+            return;
+        };
+        let shared = Arc::clone(self);
+        self.runtime.spawn(async move {
+            // It is due again if this fails.
+            let _ = shared.revoke(&hold).await;
+            drop((hold, underway));
+        });
+    }
+
+    /// Asks the token service once, and notes in the mark how that went.
+    pub(super) async fn revoke(&self, hold: &Hold) -> Result<(), Error> {
+        let Some(Opened { version, record }) = self.load(hold).await? else {
+            return Ok(());
+        };
+        let GrantState::Disconnected { since } = record.grant.state else {
+            return Ok(());
+        };
+        let Some(left) = &record.revocation else {
+            return Ok(());
+        };
+        let done = self.ask(hold, &left.tokens).await;
+        let now = self.clock.now();
+        let next = match done {
+            Ok(()) => None,
+            Err(_) => retried(left, since, now),
+        };
+        let kind = match (&done, &next) {
+            (Ok(()), _) => Some(EventKind::Revoked),
+            (Err(_), None) => Some(EventKind::RevocationFailed),
+            (Err(_), Some(_)) => None,
+        };
+        let record = Record {
+            revocation: next,
+            sequence: record.sequence + 1,
+            ..record
+        };
+        // If somebody was faster they have done the same, or the user is back.
+        let expected = Expected::Version(version);
+        self.save(hold, &record, expected).await?;
+        if let Some(kind) = kind {
+            self.emit(hold, kind);
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, slot: &Slot, tokens: &[Secret]) -> Result<(), RefreshError> {
+        let provider = slot.provider();
+        // One that can no longer be asked is tried, too, until it is given up.
+        let unable = || RefreshError::new(Verdict::Misconfigured, "nobody can revoke this");
+        let revoker = provider.revoker.as_ref().ok_or_else(unable)?;
+        let _place = match self.gate(slot) {
+            Ok(gate) => gate.place().await,
+            Err(_) => None,
+        };
+        for token in tokens {
+            let limit = provider.policy.exchange_timeout;
+            let answer = timeout(limit, revoker.revoke(token)).await;
+            match answer.unwrap_or_else(|_| Err(no_answer())) {
+                // The token is no good any more, which is all that was wanted.
+                Err(error) if error.verdict() != Verdict::Dead => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn no_answer() -> RefreshError {
+    RefreshError::new(
+        Verdict::Ambiguous,
+        "the token service did not answer in time",
+    )
+}
+
+/// What is left after another failure, or nothing if it is given up.
+fn retried(left: &Revocation, since: Timestamp, now: Timestamp) -> Option<Revocation> {
+    if now.since(since) >= GIVEN_UP_AFTER {
+        return None;
+    }
+    let delay = FIRST_RETRY * 2u32.saturating_pow(left.attempts.min(8));
+    Some(Revocation {
+        attempts: left.attempts.saturating_add(1),
+        next: now + delay.min(LAST_RETRY),
+        ..left.clone()
+    })
+}
+
+/// Adds a token to what is to be revoked. False if it is there already, or there are too
+/// many.
+pub(super) fn add(record: &mut Record, token: &Secret, now: Timestamp) -> bool {
+    let left = record.revocation.get_or_insert_with(|| Revocation {
+        tokens: Vec::new(),
+        attempts: 0,
+        next: now + FIRST_RETRY,
+    });
+    if left.tokens.contains(token) || left.tokens.len() >= MAX_TOKENS {
+        return false;
+    }
+    left.tokens.push(token.clone());
+    record.sequence += 1;
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_tried_less_and_less_often_and_after_a_week_no_more() {
+        let since = Timestamp::from_unix_millis(0);
+        let (mut now, mut tries) = (since, 0);
+        let mut left = Revocation {
+            tokens: vec![Secret::from("r")],
+            attempts: 0,
+            next: since,
+        };
+        while let Some(next) = retried(&left, since, now) {
+            let delay = next.next.since(now);
+            assert!(delay >= FIRST_RETRY && delay <= LAST_RETRY);
+            (now, left, tries) = (next.next, next, tries + 1);
+        }
+        assert!(now.since(since) >= GIVEN_UP_AFTER);
+        assert!((168..=180).contains(&tries), "{tries}");
+    }
+}

@@ -1,0 +1,274 @@
+//! Looking after grants that nobody uses.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::flight::Need;
+use super::slot::Hold;
+use super::upkeep::{Task, next_task};
+use super::{Shared, jitter};
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind};
+use crate::grant::{ReauthReason, Record};
+use crate::key::GrantKey;
+use crate::store::{Expected, Found, RowKey, SaveOutcome, Version};
+
+const EVERY: Duration = Duration::from_secs(60);
+/// A row that was claimed is left to its claimer for so long.
+const CLAIM: Duration = Duration::from_secs(60);
+const BATCH: usize = 64;
+const PAGE: usize = 256;
+/// How many grants are worked on at once: users come first.
+const AT_ONCE: usize = 4;
+/// A report names no more grants than this.
+const MAX_ITEMS: usize = 10_000;
+
+/// What a sweep found; see [`TokenManager::sweep`](crate::TokenManager::sweep).
+#[non_exhaustive]
+#[derive(Debug, Clone, Default)]
+pub struct SweepReport {
+    /// How many rows were looked at.
+    pub examined: u64,
+    /// How many of them do not open.
+    pub unreadable: u64,
+    /// What there is to do, or to know; 10,000 at most.
+    pub items: Vec<SweepItem>,
+    /// How many more there are.
+    pub omitted: u64,
+}
+
+/// One grant that a sweep has something to say about.
+#[non_exhaustive]
+#[derive(Debug, Clone)]
+pub struct SweepItem {
+    /// Which grant.
+    pub key: GrantKey,
+    /// What is to be done about it.
+    pub action: SweepAction,
+    /// Why it could not be done, if it was tried.
+    pub error: Option<Error>,
+}
+
+/// What a sweep does about a grant.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SweepAction {
+    /// Refresh it, so that its refresh token does not end unused.
+    Renew,
+    /// Mark it: it can never be used again.
+    NeedsReauth(ReauthReason),
+    /// Tell the token service of a disconnect.
+    Revoke,
+    /// Remove its row, which nobody has needed for a month.
+    Purge,
+    /// Nothing: its refresh token ends then for good, and only the user can help.
+    ReconnectBy(Timestamp),
+}
+
+impl From<Task> for SweepAction {
+    fn from(task: Task) -> Self {
+        match task {
+            Task::Renew => Self::Renew,
+            Task::GiveUp(reason) => Self::NeedsReauth(reason),
+            Task::Revoke => Self::Revoke,
+            Task::Purge => Self::Purge,
+        }
+    }
+}
+
+/// Sweeps once a minute, until the manager is shut down or dropped.
+pub(super) fn start(shared: &Arc<Shared>) {
+    let (manager, stop) = (Arc::downgrade(shared), shared.stop.subscribe());
+    shared.runtime.spawn(sweep_on(manager, stop));
+}
+
+async fn sweep_on(manager: Weak<Shared>, mut stop: watch::Receiver<bool>) {
+    // Instances that start together do not sweep together.
+    let mut wait = EVERY * u32::from(jitter()) / 255;
+    while timeout(wait, stop.changed()).await.is_err() {
+        let Some(shared) = manager.upgrade() else {
+            return;
+        };
+        // A store that fails now may work next time.
+        let _ = shared.sweep_due().await;
+        wait = EVERY;
+    }
+}
+
+/// A row that a sweep came by.
+struct Visit {
+    row: RowKey,
+    version: Version,
+    record: Record,
+    task: Option<Task>,
+    /// Whether the row is marked with the time that it should be.
+    marked: bool,
+}
+
+impl Shared {
+    /// Does what is due by the store's index.
+    async fn sweep_due(self: &Arc<Self>) -> Result<(), Error> {
+        while !self.is_shut_down() {
+            let claimed = self.store.claim_due(BATCH, CLAIM).await?;
+            if claimed.is_empty() {
+                break;
+            }
+            let visits = claimed
+                .into_iter()
+                .filter_map(|(row, found)| self.visit(row, found).ok());
+            self.work_on(visits.collect()).await;
+        }
+        Ok(())
+    }
+
+    /// Looks at every row, and does what there is to do if `act`.
+    pub(super) async fn sweep_all(self: Arc<Self>, act: bool) -> Result<SweepReport, Error> {
+        let mut report = SweepReport::default();
+        let mut after = None;
+        while !self.is_shut_down() {
+            let page = self.store.page(after.as_ref(), PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                break;
+            };
+            after = Some(*last);
+            let mut visits = Vec::new();
+            for (row, found) in page {
+                report.examined += 1;
+                match self.visit(row, found) {
+                    Ok(visit) => visits.push(visit),
+                    Err(_) => report.unreadable += 1,
+                }
+            }
+            let items = if act {
+                self.work_on(visits).await
+            } else {
+                visits.iter().filter_map(|visit| visit.item(None)).collect()
+            };
+            let room = MAX_ITEMS - report.items.len();
+            report.omitted += items.len().saturating_sub(room) as u64;
+            report.items.extend(items.into_iter().take(room));
+        }
+        Ok(report)
+    }
+
+    fn visit(&self, row: RowKey, found: Found) -> Result<Visit, Error> {
+        let record = found.record?;
+        let key = &record.grant.key;
+        let now = self.clock.now();
+        // A provider that is no longer registered has no say.
+        let policy = self
+            .provider(key.provider())
+            .map(|provider| &provider.policy);
+        let idle_lifetime = policy.map_or(None, |policy| policy.refresh_token_idle_lifetime);
+        let jitter = self.store.fingerprint(key).jitter();
+        let next = next_task(&record, idle_lifetime, jitter, now);
+        Ok(Visit {
+            row,
+            version: found.version,
+            task: next.filter(|(at, _)| *at <= now).map(|(_, task)| task),
+            marked: found.due == next.map(|(at, _)| at),
+            record,
+        })
+    }
+
+    /// Works on some at a time, and tells about those that there is something to tell of.
+    async fn work_on(self: &Arc<Self>, visits: Vec<Visit>) -> Vec<SweepItem> {
+        let mut items = Vec::new();
+        let mut visits = visits.into_iter().filter(Visit::needs_work).peekable();
+        while visits.peek().is_some() {
+            let some = visits.by_ref().take(AT_ONCE);
+            let tasks: Vec<_> = some
+                .map(|visit| self.runtime.spawn(Arc::clone(self).tend(visit)))
+                .collect();
+            for task in tasks {
+                // One that panicked has nothing to tell; its row is claimed again.
+                items.extend(task.await.ok().flatten());
+            }
+        }
+        items
+    }
+
+    async fn tend(self: Arc<Self>, visit: Visit) -> Option<SweepItem> {
+        let done = self.tend_to(&visit).await;
+        visit.item(done.err())
+    }
+
+    async fn tend_to(self: &Arc<Self>, visit: &Visit) -> Result<(), Error> {
+        if visit.task == Some(Task::Purge) {
+            if self.store.purge(&visit.row, visit.version).await? {
+                self.cache
+                    .with(&visit.record.grant.key, |slot| slot.vanish());
+            }
+            return Ok(());
+        }
+        let slot = &self.hold(&visit.record.grant.key)?;
+        if visit.record.rank() < slot.seen() {
+            // It has changed since, or was rolled back: whoever uses it next will see.
+            return Ok(());
+        }
+        match visit.task {
+            Some(Task::Renew) => {
+                slot.publish(&visit.record);
+                let flight = self.join(slot, visit.record.grant.serial(), Need::Soon)?;
+                return flight.landed().await;
+            }
+            Some(Task::Revoke) => return self.revoke(slot).await,
+            Some(Task::GiveUp(reason)) => return self.end(slot, visit, reason).await,
+            None if !visit.marked => {
+                let mut record = visit.record.clone();
+                record.sequence += 1;
+                // Whoever changes it meanwhile marks it, too.
+                let expected = Expected::Version(visit.version);
+                if let SaveOutcome::Saved(_) = self.save(slot, &record, expected).await? {
+                    slot.publish(&record);
+                }
+            }
+            Some(Task::Purge) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Marks a grant that can never be used again.
+    async fn end(&self, slot: &Hold, visit: &Visit, reason: ReauthReason) -> Result<(), Error> {
+        let intent = visit.record.intent;
+        if intent.is_some_and(|intent| self.clock.now() < intent.deadline)
+            || slot.work().flight.is_some()
+        {
+            // Its last exchange may bring something yet.
+            return Err(Error::new(
+                ErrorKind::TokenService,
+                "a refresh of the grant is under way",
+            ));
+        }
+        let mut record = visit.record.clone();
+        self.give_up(slot, &mut record, reason);
+        let expected = Expected::Version(visit.version);
+        if let SaveOutcome::Saved(_) = self.save(slot, &record, expected).await? {
+            slot.publish(&record);
+            self.emit_state(slot, &record.grant);
+        }
+        Ok(())
+    }
+}
+
+impl Visit {
+    fn needs_work(&self) -> bool {
+        self.task.is_some() || !self.marked || self.record.grant.reconnect_by.is_some()
+    }
+
+    fn item(&self, error: Option<Error>) -> Option<SweepItem> {
+        let reconnect_by = self.record.grant.reconnect_by;
+        let action = self
+            .task
+            .map(SweepAction::from)
+            .or(reconnect_by.map(SweepAction::ReconnectBy))?;
+        Some(SweepItem {
+            key: self.record.grant.key.clone(),
+            action,
+            error,
+        })
+    }
+}
