@@ -5,10 +5,11 @@ use std::time::Duration;
 use tests::fake::{Fake, Next};
 use tower_token::testkit::ManualClock;
 use tower_token::{
-    ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, Provider, Recovery, TokenManager, Verdict,
+    ErrorKind, Event, EventKind, GrantKey, KeyRing, MemoryStore, Provider, Recovery, Rotation,
+    Timestamp, TokenManager, TokenResponse, Verdict,
 };
 
-use crate::support::{HOUR, manager_of};
+use crate::support::{HOUR, Rig, manager_of};
 
 /// A manager whose users' tokens have all expired.
 async fn expired(users: usize, cap: usize) -> (TokenManager, Fake, ManualClock, Vec<GrantKey>) {
@@ -123,4 +124,184 @@ async fn a_probe_that_is_cut_off_makes_place_for_the_next() {
     manager.token(&keys[5]).await.unwrap_err();
     manager.token(&keys[6]).await.unwrap();
     assert_eq!(fake.exchanges(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_tries_of_one_refresh_count_once() {
+    let clock = ManualClock::new();
+    let fake = Fake::new(HOUR);
+    let provider = Provider::new("fake", fake.clone()).rotation(Rotation::Reusable);
+    let store = MemoryStore::with_clock(clock.clone());
+    let manager = manager_of(store, &KeyRing::generate().unwrap(), provider, &clock).await;
+    let mut events = manager.events(64);
+    let key = GrantKey::new("fake", "ada");
+    manager.connect(&key, fake.consent()).await.unwrap();
+    clock.advance(HOUR);
+    fake.script(vec![Next::Fail(Verdict::Ambiguous); 5]);
+    assert_eq!(manager.token(&key).await.unwrap().expose(), "a6");
+    let opened = |event: Event| event.kind == EventKind::CircuitOpened;
+    assert!(!std::iter::from_fn(|| events.try_next()).any(opened));
+}
+
+#[tokio::test]
+async fn whoever_is_turned_away_is_told_what_is_wrong() {
+    for (verdict, kind) in [
+        (Verdict::Misconfigured, ErrorKind::ClientRefused),
+        (Verdict::Ambiguous, ErrorKind::TokenService),
+    ] {
+        let (manager, fake, _, keys) = expired(6, 32).await;
+        fake.script(vec![Next::Fail(verdict); 5]);
+        for key in &keys {
+            let error = manager.token(key).await.unwrap_err();
+            assert_eq!(error.kind(), kind);
+        }
+        assert_eq!(fake.exchanges(), 5);
+    }
+}
+
+#[tokio::test]
+async fn what_a_sibling_refreshed_is_taken_over_without_waiting_for_the_backoff() {
+    let rig = Rig::connected().await;
+    let sibling = rig.sibling().await;
+    rig.until_expired();
+    let long = Verdict::Transient {
+        retry_after: Some(Duration::from_secs(600)),
+    };
+    rig.fake.script([Next::Fail(long)]);
+    rig.manager.token(&rig.key).await.unwrap_err();
+    assert_eq!(sibling.token(&rig.key).await.unwrap().expose(), "a2");
+    rig.clock.advance(Duration::from_secs(1));
+    assert_eq!(rig.token().await, "a2");
+    assert_eq!(rig.fake.exchanges(), 2);
+}
+
+/// One place at the service, and somebody in it.
+struct Busy {
+    manager: TokenManager,
+    fake: Fake,
+    clock: ManualClock,
+    ada: GrantKey,
+    bobs: tokio::task::JoinHandle<()>,
+}
+
+/// Ada's refresh has an unknown outcome; before its second try bob's takes the one place.
+async fn busy(rotation: Rotation) -> Busy {
+    let clock = ManualClock::new();
+    let fake = Fake::new(HOUR);
+    let provider = Provider::new("fake", fake.clone())
+        .rotation(rotation)
+        .max_exchanges(1);
+    let store = MemoryStore::with_clock(clock.clone());
+    let manager = manager_of(store, &KeyRing::generate().unwrap(), provider, &clock).await;
+    let (ada, bob) = (GrantKey::new("fake", "ada"), GrantKey::new("fake", "bob"));
+    for key in [&ada, &bob] {
+        manager.connect(key, fake.consent()).await.unwrap();
+    }
+    clock.advance(HOUR - Duration::from_secs(240));
+    fake.script([Next::Fail(Verdict::Ambiguous)]);
+    manager.token(&ada).await.unwrap();
+    fake.begun(1).await;
+    fake.hold();
+    let bobs = tokio::spawn({
+        let manager = manager.clone();
+        async move {
+            let hour = Duration::from_secs(3_000);
+            manager.token_valid_for(&bob, hour).await.unwrap();
+        }
+    });
+    fake.begun(2).await;
+    // Ada's second try is due, and waits for the place.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(fake.exchanges(), 2);
+    Busy {
+        manager,
+        fake,
+        clock,
+        ada,
+        bobs,
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_grace_period_that_ends_while_waiting_for_a_place_is_over() {
+    for (waited, exchanges) in [(1, 3), (10, 2)] {
+        let busy = busy(Rotation::Grace(Duration::from_secs(10))).await;
+        busy.clock.advance(Duration::from_secs(waited));
+        busy.fake.release(1_000);
+        busy.bobs.await.unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(busy.fake.exchanges(), exchanges, "{waited} s");
+        busy.manager.token(&busy.ada).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_place_at_a_shutdown_does_not_begin() {
+    let busy = busy(Rotation::Reusable).await;
+    let down = tokio::spawn({
+        let manager = busy.manager.clone();
+        async move { manager.shutdown(HOUR).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    busy.fake.release(1_000);
+    down.await.unwrap().unwrap();
+    busy.bobs.await.unwrap();
+    assert_eq!(busy.fake.exchanges(), 2);
+}
+
+/// What happened to its own exchange tells a caller more than that others fail, too.
+#[tokio::test(start_paused = true)]
+async fn a_second_try_that_is_turned_away_keeps_the_error_of_the_first() {
+    let (manager, fake, _, keys) = {
+        let clock = ManualClock::new();
+        let fake = Fake::new(HOUR);
+        let provider = Provider::new("fake", fake.clone()).rotation(Rotation::Reusable);
+        let store = MemoryStore::with_clock(clock.clone());
+        let manager = manager_of(store, &KeyRing::generate().unwrap(), provider, &clock).await;
+        let keys: Vec<_> = (0..6)
+            .map(|n| GrantKey::new("fake", format!("user-{n}")))
+            .collect();
+        for key in &keys {
+            manager.connect(key, fake.consent()).await.unwrap();
+        }
+        clock.advance(HOUR);
+        (manager, fake, clock, keys)
+    };
+    fake.script([Next::Fail(Verdict::Ambiguous)]);
+    fake.script(vec![
+        Next::Fail(Verdict::Transient { retry_after: None });
+        5
+    ]);
+    let first = tokio::spawn({
+        let (manager, key) = (manager.clone(), keys[0].clone());
+        async move { manager.token(&key).await.unwrap_err() }
+    });
+    fake.begun(1).await;
+    for key in &keys[1..] {
+        manager.token(key).await.unwrap_err();
+    }
+    let error = first.await.unwrap();
+    assert!(error.to_string().contains("answer"), "{error}");
+    assert_eq!(fake.exchanges(), 5);
+}
+
+/// A failure belongs to the grant that it happened to, not to its successor.
+#[tokio::test]
+async fn what_failed_for_the_old_tokens_does_not_hold_up_the_new() {
+    let rig = Rig::connected().await;
+    rig.until_due();
+    rig.fake.hold();
+    rig.token().await;
+    rig.fake.begun(1).await;
+    let anew = TokenResponse::new("anew")
+        .refresh_token("other")
+        .expires_in(Duration::from_secs(1))
+        .obtained_at(Timestamp::from_unix_millis(0));
+    rig.manager.connect(&rig.key, anew).await.unwrap();
+    let long = Verdict::Transient {
+        retry_after: Some(Duration::from_secs(600)),
+    };
+    rig.fake.script([Next::Fail(long)]);
+    rig.fake.release(1_000);
+    assert_eq!(rig.token().await, "a2");
 }

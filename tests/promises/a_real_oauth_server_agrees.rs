@@ -1,18 +1,24 @@
 //! The main job against a real OAuth server, judged by the server's own counts.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
 use tests::oidc::Oidc;
-use tests::{HttpClient, http_client, json as body_of};
+use tests::{BoxError, HttpClient, http_client, json as body_of};
 use tower::{Layer as _, ServiceExt as _};
 use tower_token::{
-    Clock as _, ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, OAuth2, SealedStore,
-    SystemClock, TokenLayer, TokenManager, TokenRequest, TokenResponse, TokenService,
+    AssertionClaims, ClientAssertion, Clock as _, ErrorKind, EventKind, GrantKey, KeyRing,
+    MemoryStore, OAuth2, SealedStore, Secret, SystemClock, TokenLayer, TokenManager, TokenRequest,
+    TokenResponse, TokenService,
 };
 
 async fn manager(provider: OAuth2) -> TokenManager {
@@ -210,6 +216,74 @@ async fn every_way_of_client_authentication_is_taken() {
         let counts = oidc.counts().await.unwrap();
         assert_eq!(counts["token_auth"][counted], 1, "{id}: {counts}");
     }
+}
+
+/// The private half of the key that the server knows the client `jwt` by.
+const CLIENT_KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgNbqIvnuQsy2UtLBGjHhae\
+    /51NrKotbJlqx4H5Nh/Z+ihRANCAARwivyR5JVSgoIpU0xkEdfhJYlgWOCkQnuiv/4nj10CVu46J20oa6jRFsTXOs4dERk\
+    oXIKJcy5EV/xKLwh+2y3p";
+
+/// Signs as the client `jwt`.
+struct Signer {
+    key: EcdsaKeyPair,
+    signed: Arc<AtomicU64>,
+}
+
+impl Signer {
+    fn new(signed: &Arc<AtomicU64>) -> Self {
+        let key = STANDARD.decode(CLIENT_KEY).unwrap();
+        Self {
+            key: EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &key).unwrap(),
+            signed: Arc::clone(signed),
+        }
+    }
+}
+
+impl ClientAssertion for Signer {
+    async fn sign(&self, claims: AssertionClaims<'_>) -> Result<Secret, BoxError> {
+        let number = self.signed.fetch_add(1, Ordering::Relaxed);
+        let now = SystemClock::new().now().as_unix_millis() / 1_000;
+        let header = json!({ "alg": "ES256", "kid": "test-key" });
+        let payload = json!({
+            "iss": claims.client_id(), "sub": claims.client_id(), "aud": claims.audience(),
+            "jti": format!("{now}-{number}"), "iat": now, "exp": now + 60,
+        });
+        let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let text = format!("{}.{}", part(header), part(payload));
+        let signature = self.key.sign(&SystemRandom::new(), text.as_bytes())?;
+        Ok(Secret::from(format!(
+            "{text}.{}",
+            URL_SAFE_NO_PAD.encode(signature)
+        )))
+    }
+}
+
+/// RFC 7523: with a fresh assertion each time, since the server takes none twice.
+#[tokio::test]
+async fn a_client_that_signs_is_taken_for_refreshes_and_for_the_revocation() {
+    let oidc = Oidc::start(3).await.unwrap();
+    let signed = Arc::default();
+    let provider = OAuth2::new("p", oidc.url("/token"))
+        .client_assertion("jwt", Signer::new(&signed))
+        .revocation_endpoint(oidc.url("/token/revocation"))
+        .allow_origin(oidc.base());
+    let manager = manager(provider).await;
+    let tokens = oidc.mint("jwt", "ada", "opaque").await.unwrap();
+    let key = GrantKey::new("p", "ada");
+    let response = TokenResponse::from_json(tokens.to_string().as_bytes()).unwrap();
+    manager.connect(&key, response).await.unwrap();
+    let client = client(&manager);
+    for _ in 0..2 {
+        let issued = manager.token(&key).await.unwrap();
+        expired(&oidc, &json!({ "access_token": issued.expose() })).await;
+        assert_eq!(call(&client, &oidc, &key).await.0, 200);
+    }
+    manager.disconnect(&key).await.unwrap();
+    manager.shutdown(Duration::from_secs(10)).await.unwrap();
+    let counts = oidc.counts().await.unwrap();
+    assert_eq!(counts["token_auth"]["jwt"], 2, "{counts}");
+    assert_eq!(counts["grants_revoked"], 1, "{counts}");
+    assert_eq!(signed.load(Ordering::Relaxed), 3);
 }
 
 /// Invariant 18: without `expires_in` the token itself may say, else a 401 does.

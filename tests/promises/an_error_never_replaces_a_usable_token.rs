@@ -5,11 +5,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
-use tests::fake::Next;
+use tests::fake::{Fake, Next};
 use tower::{Layer as _, ServiceExt as _};
-use tower_token::{ErrorKind, EventKind, GrantState, Recovery, TokenLayer, TokenResponse, Verdict};
+use tower_token::testkit::ManualClock;
+use tower_token::{
+    ErrorKind, EventKind, GrantKey, GrantState, KeyRing, MemoryStore, Provider, ReauthReason,
+    Recovery, TokenLayer, TokenResponse, Verdict,
+};
 
-use crate::support::{API, Api, Rig};
+use crate::support::{API, Api, HOUR, Rig, manager_of};
 
 const TRANSIENT: Verdict = Verdict::Transient { retry_after: None };
 
@@ -68,6 +72,36 @@ async fn a_dead_grant_needs_reauth_and_connect_revives_it() {
         .await
         .unwrap();
     assert_eq!(rig.token().await, "anew");
+}
+
+#[tokio::test]
+async fn a_provider_may_want_nothing_served_of_a_dead_grant() {
+    let clock = ManualClock::new();
+    let store = MemoryStore::with_clock(clock.clone());
+    let (fake, ring) = (Fake::new(HOUR), KeyRing::generate().unwrap());
+    let provider = || Provider::new("fake", fake.clone()).wipe_when_dead();
+    let manager = manager_of(store.clone(), &ring, provider(), &clock).await;
+    let key = GrantKey::new("fake", "ada");
+    manager.connect(&key, fake.consent()).await.unwrap();
+    clock.advance(HOUR - Duration::from_secs(240));
+    fake.script([Next::Fail(Verdict::Dead)]);
+    assert_eq!(manager.token(&key).await.unwrap().expose(), "a0");
+    settle().await;
+    let restarted = manager_of(store, &ring, provider(), &clock).await;
+    for manager in [manager, restarted] {
+        let error = manager.token(&key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NeedsReauth);
+        let grants = manager.grants("ada").await.unwrap();
+        assert!(matches!(grants[0].state(),
+            GrantState::NeedsReauth { reason, .. } if reason == ReauthReason::Refused));
+        manager.connect(&key, fake.consent()).await.unwrap();
+        assert_eq!(manager.token(&key).await.unwrap().expose(), "a0");
+        manager.disconnect(&key).await.unwrap();
+        manager.connect(&key, fake.consent()).await.unwrap();
+        clock.advance(HOUR);
+        fake.script([Next::Fail(Verdict::Dead)]);
+        manager.token(&key).await.unwrap_err();
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,10 @@ use std::time::Duration;
 use tests::fake::{Fake, Next};
 use tests::flaky::{Flaky, Save};
 use tower_token::testkit::ManualClock;
-use tower_token::{ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, TokenManager, Verdict};
+use tower_token::{
+    ErrorKind, EventKind, GrantKey, KeyRing, MemoryStore, Provider, Recovery, SealedStore,
+    TokenManager, Verdict,
+};
 
 use crate::support::{HOUR, manager};
 
@@ -225,4 +228,107 @@ async fn tokens_that_wait_to_be_stored_outlive_a_siblings_try_with_the_old_ones(
         .unwrap();
     assert_eq!(sibling.token(&shaky.key).await.unwrap().expose(), "a1");
     assert!(sibling.grants("ada").await.unwrap()[0].can_refresh());
+}
+
+/// Nobody says what happened, again and again: that is no reason to spin.
+#[tokio::test(start_paused = true)]
+async fn a_save_whose_answers_are_lost_for_long_is_tried_at_a_bounded_rate() {
+    let shaky = shaky().await;
+    let mut events = shaky.manager.events(64);
+    shaky.store.script([Save::Ok]);
+    shaky.store.script([Save::LostWrite; 30]);
+    assert_eq!(
+        shaky.manager.token(&shaky.key).await.unwrap().expose(),
+        "a1"
+    );
+    let failed = std::iter::from_fn(|| events.try_next())
+        .filter(|event| event.kind == EventKind::SaveFailed)
+        .count();
+    assert_eq!(failed, 1);
+    shaky
+        .manager
+        .shutdown(Duration::from_secs(60))
+        .await
+        .unwrap();
+    assert_eq!(shaky.after_a_restart().await, "a1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_tokens_wait_in_memory_than_may_and_then_no_exchange_begins() {
+    let clock = ManualClock::new();
+    let store = Flaky::new(MemoryStore::with_clock(clock.clone()));
+    let fake = Fake::new(HOUR);
+    let sealed = SealedStore::open(store.clone(), KeyRing::generate().unwrap());
+    let manager = TokenManager::builder()
+        .store(sealed.await.unwrap())
+        .provider(Provider::new("fake", fake.clone()))
+        .clock(clock.clone())
+        .max_unsaved(2)
+        .build()
+        .await
+        .unwrap();
+    let keys: Vec<_> = (0..4)
+        .map(|n| GrantKey::new("fake", format!("user-{n}")))
+        .collect();
+    for key in &keys {
+        manager.connect(key, fake.consent()).await.unwrap();
+    }
+    clock.advance(HOUR);
+    for key in &keys[..2] {
+        store.script([Save::Ok]);
+        store.script([Save::Fail; 4]);
+        manager.token(key).await.unwrap();
+        // Its further tries come later.
+        store.clear();
+    }
+    store.script([Save::Fail; 1_000]);
+    for key in &keys[2..] {
+        let error = manager.token(key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Store);
+        assert!(matches!(error.recovery(), Recovery::Retry { .. }));
+    }
+    assert_eq!(fake.exchanges(), 2);
+    store.clear();
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    for key in &keys[2..] {
+        manager.token(key).await.unwrap();
+    }
+    assert_eq!(fake.exchanges(), 4);
+}
+
+/// Invariant 12: its save goes first, and siblings do not take its exchange for lost.
+#[tokio::test(start_paused = true)]
+async fn after_an_outage_whoever_holds_tokens_stores_them_before_anybody_spends_the_old_ones() {
+    let shaky = shaky().await;
+    let sibling = manager(shaky.store.clone(), &shaky.ring, &shaky.fake, &shaky.clock).await;
+    shaky.fake.hold();
+    let caller = tokio::spawn({
+        let (manager, key) = (shaky.manager.clone(), shaky.key.clone());
+        async move { manager.token(&key).await.unwrap().expose().to_owned() }
+    });
+    shaky.fake.begun(1).await;
+    shaky.store.down(true);
+    shaky.fake.release(1_000);
+    assert_eq!(caller.await.unwrap(), "a1");
+    let error = sibling.token(&shaky.key).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Store);
+
+    // By the end of the outage the intent has long run out.
+    shaky.clock.advance(Duration::from_secs(600));
+    tokio::time::sleep(Duration::from_secs(601)).await;
+    shaky.store.down(false);
+    assert_eq!(sibling.token(&shaky.key).await.unwrap().expose(), "a1");
+    assert_eq!((shaky.fake.exchanges(), shaky.fake.reused()), (1, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_takes_no_longer_than_its_deadline() {
+    let shaky = shaky().await;
+    shaky.store.script([Save::Ok]);
+    shaky.store.script([Save::Fail; 1_000]);
+    shaky.manager.token(&shaky.key).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let minute = Duration::from_secs(60);
+    shaky.manager.shutdown(minute).await.unwrap_err();
+    assert_eq!(begun.elapsed().as_secs(), 60);
 }

@@ -136,6 +136,8 @@ async fn a_damaged_row_is_replaced_by_a_connect() {
     store.misplace(true);
     let error = second.token(&ada).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Damaged);
+    // Its user's other connections are there all the same.
+    assert!(second.grants("bob").await.unwrap().len() == 1);
     second
         .connect(&ada, TokenResponse::new("anew"))
         .await

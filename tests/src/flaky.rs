@@ -38,6 +38,7 @@ pub struct Flaky {
     /// What loads find instead of what was saved.
     rolled_back: Arc<Mutex<Option<Rows>>>,
     hang: Arc<AtomicBool>,
+    down: Arc<AtomicBool>,
     misplace: Arc<AtomicBool>,
 }
 
@@ -52,6 +53,7 @@ impl Flaky {
             held: Arc::new(watch::Sender::new(false)),
             rolled_back: Arc::default(),
             hang: Arc::default(),
+            down: Arc::default(),
             misplace: Arc::default(),
         }
     }
@@ -71,6 +73,18 @@ impl Flaky {
         self.hang.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the store is away: every call fails.
+    pub fn down(&self, down: bool) {
+        self.down.store(down, Ordering::Relaxed);
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.down.load(Ordering::Relaxed) {
+            return Err(broken());
+        }
+        Ok(())
+    }
+
     /// Whether loads find somebody else's bytes in a row.
     pub fn misplace(&self, misplace: bool) {
         self.misplace.store(misplace, Ordering::Relaxed);
@@ -85,6 +99,11 @@ impl Flaky {
     /// Lets a held save go.
     pub fn release(&self) {
         self.held.send_replace(false);
+    }
+
+    /// Forgets the orders that are left.
+    pub fn clear(&self) {
+        self.script.lock().clear();
     }
 
     /// What the next saves do, one after the other; after that they work.
@@ -102,6 +121,7 @@ impl ByteStore for Flaky {
         if self.hang.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
+        self.check()?;
         let found = self.rows.load(key).await?;
         if self.misplace.load(Ordering::Relaxed) {
             let rows = self.snapshot().await?;
@@ -123,6 +143,7 @@ impl ByteStore for Flaky {
         row: SealedRow,
         expected: Expected,
     ) -> Result<SaveOutcome, StoreError> {
+        self.check()?;
         let next = self.script.lock().pop_front().unwrap_or(Save::Ok);
         if next == Save::Fail {
             return Err(broken());
@@ -148,6 +169,7 @@ impl ByteStore for Flaky {
         owner: LeaseOwner,
         ttl: Duration,
     ) -> Result<Lease, StoreError> {
+        self.check()?;
         self.rows.lease(key, owner, ttl).await
     }
 

@@ -33,4 +33,24 @@ export const clients = [
     client_id: 'public',
     token_endpoint_auth_method: 'none',
   },
+  {
+    // Its private key stands in the test that signs with it.
+    ...common,
+    client_id: 'jwt',
+    token_endpoint_auth_method: 'private_key_jwt',
+    token_endpoint_auth_signing_alg: 'ES256',
+    jwks: {
+      keys: [
+        {
+          kid: 'test-key',
+          use: 'sig',
+          alg: 'ES256',
+          kty: 'EC',
+          crv: 'P-256',
+          x: 'cIr8keSVUoKCKVNMZBHX4SWJYFjgpEJ7or_-J49dAlY',
+          y: '7jonbShrqNEWxNc6zh0RGShcgolzLkRX_EovCH7bLek',
+        },
+      ],
+    },
+  },
 ];

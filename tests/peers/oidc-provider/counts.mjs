@@ -20,7 +20,7 @@ export class Counts {
       reuse_detected: 0,
       refresh_ok_by_account: {},
       token_requests: 0,
-      token_auth: { basic: 0, post: 0, none: 0 },
+      token_auth: { basic: 0, post: 0, jwt: 0, none: 0 },
       redirects_followed: 0,
       api: { 200: 0, 401: 0 },
     };
@@ -79,6 +79,7 @@ function isRefresh(ctx) {
 // another whatever the client is registered for, so a test has to look here.
 function authMethod(ctx) {
   if (ctx.get('authorization')) return 'basic';
+  if (ctx.oidc.params?.client_assertion !== undefined) return 'jwt';
   return ctx.oidc.params?.client_secret === undefined ? 'none' : 'post';
 }
 

@@ -19,12 +19,16 @@ type Landed = Option<Result<(), Error>>;
 
 /// What joins a flight: the way to hear how it ended.
 #[derive(Debug, Clone)]
-pub(super) struct FlightHandle(watch::Receiver<Landed>);
+pub(super) struct FlightHandle {
+    landed: watch::Receiver<Landed>,
+    /// The token that it began for.
+    pub(super) stale: Serial,
+}
 
 impl FlightHandle {
     /// How the flight ends.
     pub(super) async fn landed(mut self) -> Result<(), Error> {
-        match self.0.wait_for(Option::is_some).await {
+        match self.landed.wait_for(Option::is_some).await {
             Ok(landed) => landed.clone().unwrap_or_else(|| Err(cut_off())),
             Err(_) => Err(cut_off()),
         }
@@ -108,8 +112,11 @@ impl Shared {
             self.gate(slot)?.check(now)?;
         }
         let underway = self.begin()?;
-        let (landed, handle) = watch::channel(None);
-        let handle = FlightHandle(handle);
+        let (landed, receiver) = watch::channel(None);
+        let handle = FlightHandle {
+            landed: receiver,
+            stale,
+        };
         work.flight = Some(handle.clone());
         drop(work);
         if slot.is_expired(stale, now) {

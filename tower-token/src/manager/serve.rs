@@ -212,6 +212,7 @@ impl Shared {
             }
         };
         let started = self.clock.now();
+        let began_for = flight.stale;
         let landed = before(deadline, flight.landed()).await;
         let took = self.clock.now().since(started);
         self.emit(
@@ -221,7 +222,13 @@ impl Shared {
                 token_was_usable,
             },
         );
-        landed
+        match landed {
+            // The user has connected anew since it began: its failure is not theirs.
+            Err(error) if began_for.epoch < stale.epoch && error.kind() != ErrorKind::Timeout => {
+                Ok(())
+            }
+            landed => landed,
+        }
     }
 
     /// How long a caller waits, from now on. The caller may be on another runtime than

@@ -29,7 +29,7 @@ await check('reset zeroes the counts and clears the faults', async () => {
   await peer.post('/test/reset');
   assert.deepEqual(await counts(), {
     refresh_ok: 0, refresh_failed: 0, reuse_detected: 0, grants_revoked: 0,
-    refresh_ok_by_account: {}, token_requests: 0, token_auth: { basic: 0, post: 0, none: 0 },
+    refresh_ok_by_account: {}, token_requests: 0, token_auth: { basic: 0, post: 0, jwt: 0, none: 0 },
     redirects_followed: 0, api: { 200: 0, 401: 0 },
   });
   assert.deepEqual((await peer.get('/test/faults')).body, { hits: 0 });

@@ -229,6 +229,14 @@ impl Engine {
         Ok(Version(version))
     }
 
+    /// Takes a chunk from one row and the head from another, as damage would.
+    #[cfg(test)]
+    pub(super) fn harm(&self, chunk_of: &RowKey, head_of: &RowKey) {
+        let row = self.load(chunk_of).unwrap().unwrap();
+        self.db.remove(chunk_key(chunk_of, row.version, 1)).unwrap();
+        self.db.insert(head_of.as_bytes(), b"short").unwrap();
+    }
+
     /// Puts everything that was applied on the disk. sled's flush ends in
     /// `sync_file_range` on Linux, which a power cut undoes (sled 1452).
     /// `sync_data` is `fdatasync` there, and a full barrier on macOS.

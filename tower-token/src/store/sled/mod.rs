@@ -267,6 +267,28 @@ mod tests {
         }
     }
 
+    /// What does not open can be replaced: its user connects again.
+    #[tokio::test]
+    async fn a_row_that_lost_a_part_is_found_and_can_be_replaced() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SledStore::open(folder.path()).await.unwrap();
+        let keys = [1, 2].map(|id| RowKey::from_bytes(&[id; RowKey::LEN]).unwrap());
+        for key in &keys {
+            let row = SealedRow::new(vec![7; 9_000], None);
+            store.save(key, row, Expected::Absent).await.unwrap();
+        }
+        store.engine().unwrap().harm(&keys[0], &keys[1]);
+        for key in &keys {
+            let found = store.load(key).await.unwrap().unwrap();
+            assert!(found.bytes.is_empty());
+            let row = SealedRow::new(vec![8; 9_000], None);
+            let expected = Expected::Version(found.version);
+            let saved = store.save(key, row, expected).await.unwrap();
+            assert!(matches!(saved, SaveOutcome::Saved(_)));
+            assert_eq!(store.load(key).await.unwrap().unwrap().bytes.len(), 9_000);
+        }
+    }
+
     #[tokio::test]
     async fn a_second_open_is_a_typed_error_that_names_the_way_out() {
         let folder = tempfile::tempdir().unwrap();
