@@ -1,4 +1,3 @@
 //! What the example programs share.
 
-pub mod service;
 pub mod timeline;

@@ -14,7 +14,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use examples::service::TokenService as AuthServer;
 use examples::timeline::Timeline;
 use futures_util::StreamExt as _;
 use http::Request;
@@ -24,6 +23,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use tokio::time::sleep;
 use tower::{ServiceBuilder, ServiceExt as _};
+use tower_token::testkit::AuthServer;
 use tower_token::{
     EventKind, Events, GrantKey, KeyRing, OAuth2, SealedStore, SledStore, TokenLayer, TokenManager,
     TokenRequest, TokenResponse, TokenService, TokenServiceError,
@@ -158,11 +158,7 @@ async fn start(
 
 /// What an OAuth client of yours gets when the user has consented.
 fn consent(server: &AuthServer, user: &str) -> TokenResponse {
-    let issued = server.connect(user);
-    TokenResponse::new(issued.access_token)
-        .refresh_token(issued.refresh_token)
-        .expires_in(issued.expires_in)
-        .scope(issued.scope)
+    server.connect(user).into()
 }
 
 /// `GET /me` as `key`'s user: the name that the API knows the caller by.

@@ -1,11 +1,10 @@
-//! For tests of your own (feature `testkit`).
+//! Time that a test moves.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{Clock, Timestamp};
-pub use crate::store::contract_suite;
 
 /// A clock that stands still until it is moved. Clones are the same clock.
 ///

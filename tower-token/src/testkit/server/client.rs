@@ -1,95 +1,11 @@
-//! What the service reads out of a request: its form, its client, its bearer token.
+//! Who sent a request: the registered client, or the bearer of an access token.
 
-use std::collections::HashMap;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 
-use base64::{Engine as _, prelude::BASE64_STANDARD};
-use http::{
-    HeaderMap,
-    header::{AUTHORIZATION, CONTENT_TYPE},
-};
-
-use super::ledger::Refused;
-
-/// An error answer of the token endpoint (RFC 6749, section 5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
-    InvalidRequest(&'static str),
-    InvalidClient,
-    InvalidGrant(&'static str),
-    InvalidScope,
-    UnsupportedGrantType,
-}
-
-impl Problem {
-    pub(super) fn code(self) -> &'static str {
-        match self {
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::InvalidClient => "invalid_client",
-            Self::InvalidGrant(_) => "invalid_grant",
-            Self::InvalidScope => "invalid_scope",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-        }
-    }
-
-    pub(super) fn description(self) -> &'static str {
-        match self {
-            Self::InvalidRequest(why) | Self::InvalidGrant(why) => why,
-            Self::InvalidClient => "wrong or missing client credentials",
-            Self::InvalidScope => "the scope exceeds what was granted",
-            Self::UnsupportedGrantType => "only refresh_token is supported",
-        }
-    }
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        Self::InvalidGrant(match refused {
-            Refused::Unknown => "the refresh token is unknown or revoked",
-            Refused::Expired => "the refresh token has expired",
-            Refused::Reused => "the refresh token was used before: its grant is revoked",
-        })
-    }
-}
-
-/// The parameters of a form. Without `Debug`, since they include secrets.
-pub(super) struct Form(HashMap<String, String>);
-
-impl Form {
-    pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
-        let media_type = headers
-            .get(CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split(';').next())
-            .unwrap_or_default();
-        if !media_type
-            .trim()
-            .eq_ignore_ascii_case("application/x-www-form-urlencoded")
-        {
-            return Err(Problem::InvalidRequest("the body is not a form"));
-        }
-
-        let mut form = HashMap::new();
-        for (name, value) in form_urlencoded::parse(body) {
-            // Without a value is as good as omitted (RFC 6749, section 3.2).
-            if value.is_empty() {
-                continue;
-            }
-            if form.insert(name.into_owned(), value.into_owned()).is_some() {
-                return Err(Problem::InvalidRequest("a parameter is repeated"));
-            }
-        }
-        Ok(Self(form))
-    }
-
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
-    }
-
-    pub(super) fn require(&self, name: &str) -> Result<&str, Problem> {
-        self.get(name)
-            .ok_or(Problem::InvalidRequest("a required parameter is missing"))
-    }
-}
+use super::form::{Form, Problem};
 
 /// The one client that is registered. Without `Debug`, since it holds a secret.
 pub(super) struct Client {
@@ -98,7 +14,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// Authenticates the client by either of the ways of RFC 6749, section 2.3.1.
+    /// Authenticates the client by either of the ways of RFC 6749 section 2.3.1.
     pub(super) fn check(&self, headers: &HeaderMap, form: &Form) -> Result<(), Problem> {
         let in_header = headers.contains_key(AUTHORIZATION);
         let in_body = form.get("client_secret").is_some();
@@ -159,6 +75,8 @@ fn credentials<'a>(headers: &'a HeaderMap, scheme: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use http::header::CONTENT_TYPE;
+
     use super::*;
 
     fn headers(authorization: &str) -> HeaderMap {
@@ -230,16 +148,6 @@ mod tests {
         ] {
             assert_eq!(check("", body), Err(Problem::InvalidClient));
         }
-    }
-
-    #[test]
-    fn a_form_says_so_and_repeats_nothing() {
-        assert!(Form::parse(&HeaderMap::new(), b"a=1").is_err());
-        assert!(Form::parse(&headers(""), b"a=1&a=2").is_err());
-
-        let form = Form::parse(&headers(""), b"a=1%202&b=").unwrap();
-        assert_eq!(form.get("a"), Some("1 2"));
-        assert_eq!(form.get("b"), None);
     }
 
     #[test]

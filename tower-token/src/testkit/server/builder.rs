@@ -1,0 +1,201 @@
+//! Setting a server up.
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::runtime::{self, Runtime};
+use tokio::sync::oneshot;
+
+use super::client::Client;
+use super::ledger::{Ledger, Terms};
+use super::time::{ServerClock, millis};
+use super::{App, AuthServer, http, random_token};
+use crate::clock::{Clock, SystemClock};
+use crate::provider::Rotation;
+
+/// Builds an [`AuthServer`]; begin with [`AuthServer::builder`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_token::Rotation;
+/// use tower_token::testkit::AuthServer;
+///
+/// let server = AuthServer::builder()
+///     .access_ttl(Duration::from_secs(3_600))
+///     .rotation(Rotation::Grace(Duration::from_secs(30)))
+///     .latency(Duration::from_millis(50))
+///     .start()?;
+/// # let _ = server;
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct AuthServerBuilder {
+    terms: Terms,
+    latency: Duration,
+    clock: Box<dyn Clock>,
+    ahead_millis: i64,
+}
+
+impl AuthServerBuilder {
+    pub(super) fn new() -> Self {
+        Self {
+            terms: Terms {
+                access_ttl: Duration::from_secs(60),
+                refresh_ttl: Duration::from_secs(30 * 24 * 60 * 60),
+                absolute_ttl: None,
+                tell_refresh_ttl: false,
+                rotation: Rotation::Strict,
+                jwt: false,
+            },
+            latency: Duration::ZERO,
+            clock: Box::new(SystemClock::new()),
+            ahead_millis: 0,
+        }
+    }
+
+    /// How long an access token lasts: one minute by default. The answer says it in whole
+    /// seconds, rounded down.
+    #[must_use]
+    pub fn access_ttl(mut self, ttl: Duration) -> Self {
+        self.terms.access_ttl = ttl;
+        self
+    }
+
+    /// How long a refresh token lasts from its issue: thirty days by default. Each refresh
+    /// brings a whole new life, also where the token stays the same.
+    #[must_use]
+    pub fn refresh_ttl(mut self, ttl: Duration) -> Self {
+        self.terms.refresh_ttl = ttl;
+        self
+    }
+
+    /// How long after its connect a grant ends, however often it is refreshed: never by
+    /// default.
+    #[must_use]
+    pub fn absolute_ttl(mut self, ttl: Duration) -> Self {
+        self.terms.absolute_ttl = Some(ttl);
+        self
+    }
+
+    /// Has every answer say how long its refresh token lasts, as `refresh_token_expires_in`.
+    /// By default nothing says so.
+    #[must_use]
+    pub fn tell_refresh_ttl(mut self) -> Self {
+        self.terms.tell_refresh_ttl = true;
+        self
+    }
+
+    /// What happens to a refresh token that comes twice. By default [`Rotation::Strict`]: it
+    /// ends its grant. With [`Rotation::Grace`] the same tokens are answered again for that
+    /// long, with [`Rotation::Reusable`] there is but one refresh token and answers leave it
+    /// out.
+    #[must_use]
+    pub fn rotation(mut self, rotation: Rotation) -> Self {
+        self.terms.rotation = rotation;
+        self
+    }
+
+    /// Makes access tokens JWTs, whose `exp` is by the server's clock. By default they are
+    /// opaque.
+    #[must_use]
+    pub fn jwt_access_tokens(mut self) -> Self {
+        self.terms.jwt = true;
+        self
+    }
+
+    /// How long each token request waits before it is processed, in real time: not at all by
+    /// default. If the client hangs up meanwhile it is not processed.
+    #[must_use]
+    pub fn latency(mut self, latency: Duration) -> Self {
+        self.latency = latency;
+        self
+    }
+
+    /// What the server's time goes by: the system's clock by default. A
+    /// [`ManualClock`](crate::testkit::ManualClock) that the manager under test has as well
+    /// moves both.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Box::new(clock);
+        self
+    }
+
+    /// Sets the server's time this much ahead of its clock.
+    #[must_use]
+    pub fn clock_ahead(mut self, by: Duration) -> Self {
+        self.ahead_millis = millis(by);
+        self
+    }
+
+    /// Sets the server's time this much behind its clock.
+    #[must_use]
+    pub fn clock_behind(mut self, by: Duration) -> Self {
+        self.ahead_millis = -millis(by);
+        self
+    }
+
+    /// Starts the server on a free port of the loopback interface.
+    ///
+    /// # Errors
+    ///
+    /// If the system denies a port, a thread or random numbers.
+    pub fn start(self) -> io::Result<AuthServer> {
+        let app = Arc::new(App {
+            client: Client {
+                id: "demo app".to_owned(),
+                secret: format!("{}+/:%&=", random_token()?),
+            },
+            clock: ServerClock::new(self.clock, self.ahead_millis),
+            rotation: self.terms.rotation,
+            ledger: Mutex::new(Ledger::new(self.terms)),
+            latency: self.latency,
+            faults: super::fault::InForce::default(),
+            holds: super::hold::Holds::default(),
+            tally: super::counts::Tally::default(),
+        });
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let address = listener.local_addr()?;
+
+        let (ready, is_ready) = mpsc::channel();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = thread::Builder::new()
+            .name("auth-server".to_owned())
+            .spawn({
+                let app = Arc::clone(&app);
+                move || match listen(listener) {
+                    Ok((runtime, listener)) => {
+                        let _ = ready.send(Ok(()));
+                        runtime.spawn(http::serve(listener, app));
+                        // Dropping the runtime then drops the connections.
+                        let _ = runtime.block_on(stopped);
+                    }
+                    Err(error) => {
+                        let _ = ready.send(Err(error));
+                    }
+                }
+            })?;
+        is_ready.recv().map_err(io::Error::other)??;
+        Ok(AuthServer {
+            app,
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+}
+
+fn listen(listener: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener)> {
+    listener.set_nonblocking(true)?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let listener = {
+        let _entered = runtime.enter();
+        tokio::net::TcpListener::from_std(listener)?
+    };
+    Ok((runtime, listener))
+}
