@@ -36,6 +36,7 @@ use crate::provider::Rotation;
 pub struct AuthServerBuilder {
     terms: Terms,
     latency: Duration,
+    answer_latency: Duration,
     clock: Box<dyn Clock>,
     ahead_millis: i64,
 }
@@ -52,6 +53,7 @@ impl AuthServerBuilder {
                 jwt: false,
             },
             latency: Duration::ZERO,
+            answer_latency: Duration::ZERO,
             clock: Box::new(SystemClock::new()),
             ahead_millis: 0,
         }
@@ -115,6 +117,15 @@ impl AuthServerBuilder {
         self
     }
 
+    /// How long each answer waits after its request was processed, in real time: not at all
+    /// by default. A client that hangs up meanwhile has lost it. Answers that a
+    /// [`Fault`](crate::testkit::Fault) spoils do not wait.
+    #[must_use]
+    pub fn answer_latency(mut self, latency: Duration) -> Self {
+        self.answer_latency = latency;
+        self
+    }
+
     /// What the server's time goes by: the system's clock by default. A
     /// [`ManualClock`](crate::testkit::ManualClock) that the manager under test has as well
     /// moves both.
@@ -153,6 +164,7 @@ impl AuthServerBuilder {
             rotation: self.terms.rotation,
             ledger: Mutex::new(Ledger::new(self.terms)),
             latency: self.latency,
+            answer_latency: self.answer_latency,
             faults: super::fault::InForce::default(),
             holds: super::hold::Holds::default(),
             tally: super::counts::Tally::default(),

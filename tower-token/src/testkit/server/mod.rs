@@ -88,11 +88,12 @@ impl AuthServer {
         AuthServerBuilder::new()
     }
 
-    /// This server as a provider that grant keys call `name`: its endpoint, its client, its
+    /// This server as a provider that grant keys call `name`: its endpoints, its client, its
     /// rotation, and leave for its tokens to go to its API.
     pub fn provider(&self, name: impl Into<Arc<str>>) -> OAuth2 {
         OAuth2::new(name, self.token_endpoint())
             .client_secret_basic(self.client_id(), self.client_secret())
+            .revocation_endpoint(self.revocation_endpoint())
             .allow_origin(self.api())
             .rotation(self.app.rotation)
     }
@@ -222,6 +223,7 @@ struct App {
     rotation: Rotation,
     ledger: Mutex<Ledger>,
     latency: Duration,
+    answer_latency: Duration,
     faults: InForce,
     holds: Holds,
     tally: Tally,

@@ -32,7 +32,9 @@ pub(super) async fn token(
         kind, retry_after, ..
     }) = fault
     else {
-        return Ok(exchange(app, headers, &form, true));
+        let answer = exchange(app, headers, &form, true);
+        sleep(app.answer_latency).await;
+        return Ok(answer);
     };
     let told = |mut answer: Response<Answer>| {
         if let Some(span) = retry_after {
