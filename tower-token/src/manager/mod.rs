@@ -20,11 +20,8 @@ mod state;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 pub use self::builder::TokenManagerBuilder;
 use self::cache::Cache;
@@ -37,6 +34,7 @@ use crate::event::{Event, EventBus, EventKind, Events, Fingerprint};
 use crate::grant::{AccessToken, Grant, Owner, Record, TokenResponse};
 use crate::key::GrantKey;
 use crate::provider::Provider;
+use crate::rt::{AtomicU8, Handle, timeout, watch};
 use crate::store::{Found, SealedStore, Version};
 
 /// Keeps every user's token usable. Cheap to clone; clones are the same manager.
@@ -276,11 +274,11 @@ impl Shared {
     /// What `work` comes to, or nothing if that takes too long. The caller may be on
     /// another runtime than ours.
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        let timeout = {
+        let ended = {
             let _runtime = self.runtime.enter();
-            tokio::time::timeout(limit, work)
+            timeout(limit, work)
         };
-        timeout.await.ok()
+        ended.await.ok()
     }
 
     fn is_shut_down(&self) -> bool {
