@@ -77,6 +77,21 @@ fn after<'a>(code: &'a str, prefix: &str) -> Vec<&'a str> {
         .collect()
 }
 
+/// Whether `code` uses something of the crate `name`.
+fn names(code: &str, name: &str) -> bool {
+    code.lines().any(|line| {
+        let line = line.trim();
+        let import = line.strip_prefix("use ").unwrap_or("");
+        import.starts_with(&format!("{name}::"))
+            || import.starts_with(&format!("{name} "))
+            || (!line.starts_with("use ")
+                && !line.starts_with("pub use")
+                && !after(line, &format!("{name}::")).is_empty()
+                && !line.contains(&format!("self::{name}::"))
+                && !line.contains(&format!("super::{name}::")))
+    })
+}
+
 fn module(file: &str) -> &str {
     file.split(['/', '.']).next().unwrap()
 }
@@ -106,21 +121,24 @@ fn a_crate_that_may_be_replaced_is_named_in_one_file() {
     let rules = block("one-file");
     for (file, code) in sources() {
         for (name, home) in &rules {
-            let named = code.lines().any(|line| {
-                let line = line.trim();
-                let import = line.strip_prefix("use ").unwrap_or("");
-                import.starts_with(&format!("{name}::"))
-                    || import.starts_with(&format!("{name} "))
-                    || (!line.starts_with("use ")
-                        && !line.starts_with("pub use")
-                        && !after(line, &format!("{name}::")).is_empty()
-                        && !line.contains(&format!("self::{name}::"))
-                        && !line.contains(&format!("super::{name}::")))
-            });
             assert!(
-                !named || home.contains(&file),
+                !names(&code, name) || home.contains(&file),
                 "{file} names {name}, whose home is {home:?}"
             );
+        }
+    }
+}
+
+#[test]
+fn what_shuttle_runs_names_no_runtime_and_no_lock() {
+    let rules = block("names-none");
+    for (place, crates) in rules {
+        let mut files = sources();
+        files.retain(|(file, _)| file.starts_with(&place));
+        assert!(!files.is_empty(), "{place} is not there");
+        for (file, code) in files {
+            let named = crates.iter().find(|name| names(&code, name));
+            assert!(named.is_none(), "{file} names {named:?}: take it from rt/");
         }
     }
 }

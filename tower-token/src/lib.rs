@@ -91,6 +91,7 @@ mod layer;
 mod manager;
 mod origin;
 mod provider;
+mod rt;
 mod secret;
 mod store;
 #[cfg(any(test, feature = "testkit"))]

@@ -2,10 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU8;
 use std::time::Duration;
-
-use tokio::sync::watch;
 
 use super::cache::Cache;
 use super::gate::Gate;
@@ -17,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::EventBus;
 use crate::grant::Owner;
 use crate::provider::{IntoProvider, Provider};
+use crate::rt::{AtomicU8, Handle, watch};
 use crate::store::{SealedStore, fill};
 
 /// Builds a [`TokenManager`]; begin with [`TokenManager::builder`].
@@ -125,7 +123,7 @@ impl TokenManagerBuilder {
                 "the token manager has no provider: add .provider(..)",
             ));
         }
-        let runtime = tokio::runtime::Handle::try_current()
+        let runtime = Handle::try_current()
             .map_err(|_| config("build the token manager on a tokio runtime"))?;
         let mut owner = Owner([0; 16]);
         fill(&mut owner.0)?;

@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use super::slot::{Hold, Slot};
 use crate::key::{BuildKeyHash, GrantKey};
+use crate::rt::Mutex;
 
 /// A map that is read without a lock, and a clock hand over its keys that evicts what
 /// was not used since the hand last came by.

@@ -6,14 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use super::refresh::{self, Outcome};
 use super::slot::Slot;
 use super::{Shared, Underway, jitter};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::Serial;
+use crate::rt::watch;
 
 type Landed = Option<Result<(), Error>>;
 

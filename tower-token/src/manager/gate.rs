@@ -1,8 +1,5 @@
 //! The way to a token service: how many exchanges go through at once, and whether any do.
 
-use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
-
 use super::circuit::{Admission, Cause, Circuit};
 use super::slot::Slot;
 use super::{Shared, jitter};
@@ -10,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::provider::Verdict;
+use crate::rt::{Mutex, Semaphore, SemaphorePermit};
 
 /// One per provider.
 #[derive(Debug)]

@@ -4,15 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-use tokio::time::sleep;
-
 use super::Shared;
 use super::slot::Slot;
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::grant::Serial;
+use crate::rt::{JoinHandle, sleep, spawn};
 use crate::store::Lease;
 
 /// How long a holder that died keeps others waiting.
@@ -49,7 +47,7 @@ pub(super) async fn take_lease(
         match shared.outage.note(lease)? {
             Lease::Granted { now } => {
                 shared.outage.works(now);
-                let renewal = tokio::spawn(renew(Arc::clone(shared), Arc::clone(slot)));
+                let renewal = spawn(renew(Arc::clone(shared), Arc::clone(slot)));
                 return Ok(Leased::Taken(HeldLease {
                     shared: Arc::clone(shared),
                     slot: Arc::clone(slot),

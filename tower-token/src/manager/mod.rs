@@ -26,12 +26,10 @@ mod upkeep;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::StatusCode;
-use tokio::runtime::Handle;
-use tokio::sync::watch;
 
 pub use self::builder::TokenManagerBuilder;
 use self::cache::Cache;
@@ -48,6 +46,7 @@ use crate::event::{Event, EventBus, EventKind, Events, Fingerprint};
 use crate::grant::{AccessToken, Grant, GrantState, Owner, ReauthReason, Record, TokenResponse};
 use crate::key::GrantKey;
 use crate::provider::Provider;
+use crate::rt::{AtomicU8, Handle, timeout, watch};
 use crate::store::{Expected, Found, SaveOutcome, SealedStore, Version};
 
 /// Keeps every user's token usable. Cheap to clone; clones are the same manager.
@@ -380,11 +379,11 @@ impl Shared {
     /// What `work` comes to, or nothing if that takes too long. The caller may be on
     /// another runtime than ours.
     async fn within<T>(&self, limit: Duration, work: impl Future<Output = T>) -> Option<T> {
-        let timeout = {
+        let ended = {
             let _runtime = self.runtime.enter();
-            tokio::time::timeout(limit, work)
+            timeout(limit, work)
         };
-        timeout.await.ok()
+        ended.await.ok()
     }
 
     fn is_shut_down(&self) -> bool {

@@ -1,10 +1,11 @@
 //! Whether the store failed lately. Somebody may then hold tokens that it has not yet got.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
+use crate::rt::AtomicBool;
 
 /// How long after an outage nobody takes another's exchange for lost. Who holds tokens tries
 /// to store them more often than that.

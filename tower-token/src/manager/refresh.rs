@@ -9,8 +9,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{sleep, timeout};
-
 use super::decide::{Decision, Situation, decide, risked_from};
 use super::failure::{clear_intent, failed};
 use super::gate::Pass;
@@ -25,6 +23,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::{ExchangeId, Intent, Record, Serial, TokenResponse};
 use crate::provider::{RefreshError, RefreshRequest, Verdict};
+use crate::rt::{sleep, timeout};
 use crate::store::{Expected, SaveOutcome, Version};
 
 /// How often a row may change under a refresh before it is left for later.

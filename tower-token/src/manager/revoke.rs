@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::timeout;
-
 use super::slot::{Hold, Slot};
 use super::{Opened, Shared};
 use crate::clock::Timestamp;
@@ -12,6 +10,7 @@ use crate::error::Error;
 use crate::event::EventKind;
 use crate::grant::{GrantState, Record, Revocation};
 use crate::provider::{RefreshError, Verdict};
+use crate::rt::timeout;
 use crate::secret::Secret;
 use crate::store::Expected;
 

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::sleep;
-
 use super::refresh::{MAX_CONFLICTS, Outcome};
 use super::slot::Slot;
 use super::state::not_connected;
@@ -14,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::{GrantState, Intent, Record, TokenResponse};
+use crate::rt::sleep;
 use crate::store::{Expected, SaveOutcome, Version};
 
 /// Tokens that were issued and are not stored yet.

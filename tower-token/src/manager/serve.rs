@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
-use tokio::time::{Sleep, sleep};
 
 use super::Shared;
 use super::flight::Need;
@@ -20,6 +19,7 @@ use crate::grant::{AccessToken, Serial};
 use crate::key::GrantKey;
 use crate::origin::Origin;
 use crate::provider::Provider;
+use crate::rt::{Sleep, sleep};
 
 /// What became of a request that wants a token.
 pub(crate) enum Attached {

@@ -3,12 +3,9 @@
 //! A slot is shared by the map, by loads and by flights. What it serves is swapped in
 //! whole and only ever for something newer, so readers need no lock.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
 
 use super::backoff::Backoff;
 use super::flight::FlightHandle;
@@ -18,6 +15,7 @@ use crate::freshness::{Freshness, RefreshWindow};
 use crate::grant::{AccessToken, Grant, Record, Serial};
 use crate::key::GrantKey;
 use crate::provider::Provider;
+use crate::rt::{ArcSwapOption, AtomicBool, Mutex, MutexGuard};
 
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -148,7 +146,7 @@ impl Slot {
         *self.fingerprint.get_or_init(make)
     }
 
-    pub(super) fn work(&self) -> parking_lot::MutexGuard<'_, Work> {
+    pub(super) fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock()
     }
 

@@ -3,9 +3,6 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::time::timeout;
-
 use super::flight::Need;
 use super::slot::Hold;
 use super::upkeep::{Task, next_task};
@@ -14,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::grant::{ReauthReason, Record};
 use crate::key::GrantKey;
+use crate::rt::{timeout, watch};
 use crate::store::{Expected, Found, RowKey, SaveOutcome, Version};
 
 const EVERY: Duration = Duration::from_secs(60);

@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::contract::{Lease, LeaseOwner, RowKey};
 use crate::clock::Timestamp;
+use crate::rt::Mutex;
 
 /// Who holds which row, until when. Holds nothing for rows at rest.
 #[derive(Debug, Default)]

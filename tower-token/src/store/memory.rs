@@ -3,10 +3,8 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
-
-use parking_lot::Mutex;
 
 use super::contract::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
@@ -14,6 +12,7 @@ use super::contract::{
 };
 use super::leases::{Claims, Leases};
 use crate::clock::{Clock, SystemClock};
+use crate::rt::{AtomicBool, Mutex};
 
 /// Keeps rows in memory. Clones share them, so several managers can stand on one, and
 /// each is closed on its own.
