@@ -68,7 +68,7 @@ await check('each client authenticates in its own way', async () => {
     const { refresh_token: refresh } = await mint({ client_id: client });
     await refreshed(refresh, client);
   }
-  await countsInclude({ refresh_ok: 4, token_auth: { basic: 2, post: 1, none: 1 } });
+  await countsInclude({ refresh_ok: 4, token_auth: { basic: 2, post: 1, jwt: 0, none: 1 } });
 });
 
 await check('basic credentials must be form-encoded', async () => {
