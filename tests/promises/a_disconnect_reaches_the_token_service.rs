@@ -34,7 +34,9 @@ impl Forget {
 
     async fn until_asked(&self, times: usize) {
         let mut asked = self.asked.subscribe();
-        asked.wait_for(|asked| asked.len() >= times).await.unwrap();
+        let asked = asked.wait_for(|asked| asked.len() >= times);
+        let asked = tokio::time::timeout(HOUR, asked).await;
+        asked.expect("it was never asked").unwrap();
         // Until what follows from it is written.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

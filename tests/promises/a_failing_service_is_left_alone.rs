@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use tests::fake::{Fake, Next};
-use tower_token::testkit::ManualClock;
+use tower_token::testkit::{AuthServer, Fault, ManualClock};
 use tower_token::{
     ErrorKind, Event, EventKind, GrantKey, KeyRing, MemoryStore, Provider, Recovery, Rotation,
-    Timestamp, TokenManager, TokenResponse, Verdict,
+    SealedStore, Timestamp, TokenManager, TokenResponse, Verdict,
 };
 
 use crate::support::{HOUR, Rig, manager_of};
@@ -304,4 +304,46 @@ async fn what_failed_for_the_old_tokens_does_not_hold_up_the_new() {
     rig.fake.script([Next::Fail(long)]);
     rig.fake.release(1_000);
     assert_eq!(rig.token().await, "a2");
+}
+
+/// Invariant 16, also where the answer says nothing of what became of the request.
+#[tokio::test]
+async fn a_service_that_asks_for_time_gets_it_whatever_else_it_says() {
+    for rotation in [Rotation::Strict, Rotation::Reusable] {
+        let clock = ManualClock::new();
+        let server = AuthServer::builder()
+            .clock(clock.clone())
+            .access_ttl(HOUR)
+            .start()
+            .unwrap();
+        let store = SealedStore::open(
+            MemoryStore::with_clock(clock.clone()),
+            KeyRing::generate().unwrap(),
+        );
+        let manager = TokenManager::builder()
+            .store(store.await.unwrap())
+            .provider(server.provider("demo").rotation(rotation))
+            .clock(clock.clone())
+            .build()
+            .await
+            .unwrap();
+        let key = GrantKey::new("demo", "ada");
+        manager
+            .connect(&key, server.connect("ada").into())
+            .await
+            .unwrap();
+        clock.advance(HOUR);
+        let minute = Duration::from_secs(60);
+        server.set_fault(Fault::status(503).retry_after(minute).times(1));
+        for _ in 0..3 {
+            let error = manager.token(&key).await.unwrap_err();
+            let expected = Recovery::Retry {
+                after: Some(minute),
+            };
+            assert_eq!(error.recovery(), expected, "{rotation:?}");
+        }
+        assert_eq!(server.counts().token_requests, 1, "{rotation:?}");
+        clock.advance(minute);
+        manager.token(&key).await.unwrap();
+    }
 }

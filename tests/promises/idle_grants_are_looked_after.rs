@@ -264,13 +264,22 @@ async fn a_setting_that_comes_later_counts_from_the_next_sweep_on() {
     unaware.connect(&bob, rig.service.consent()).await.unwrap();
     let mut planned = rig.manager.sweep_dry_run().await.unwrap();
     assert!(planned.items.is_empty(), "{planned:?}");
-    // The sweep marks the row that was not due.
+    // The sweep files the row that was not due.
     rig.manager.sweep().await.unwrap();
     rig.clock.advance(6 * DAY);
     planned = rig.manager.sweep_dry_run().await.unwrap();
     let actions: Vec<_> = planned.items.iter().map(|item| item.action).collect();
     assert_eq!(actions, [SweepAction::Renew; 2]);
     assert_eq!(rig.service.exchanges(), 0, "a dry run does nothing");
+    // The other instance finds bob's row due and sees no reason: it does not forget it.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    drop(unaware);
+    rig.clock.advance(DAY / 2);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    rig.clock.advance(DAY / 2 - HOUR);
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    // The service knows one refresh token, so one of the two was refused.
+    assert_eq!(rig.service.exchanges(), 2);
 }
 
 #[tokio::test(start_paused = true)]

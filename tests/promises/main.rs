@@ -11,6 +11,7 @@ mod a_request_is_healed_once;
 mod a_token_goes_nowhere_else;
 mod an_error_never_replaces_a_usable_token;
 mod an_unknown_outcome_goes_by_the_rotation;
+mod every_fault_has_a_stated_end;
 mod every_save_is_settled;
 mod idle_grants_are_looked_after;
 mod imports_point_one_way;

@@ -1,13 +1,17 @@
 //! What the promises share: a real OAuth server, a token service that does as it is
 //! told, and a detector of leaks.
 
+pub mod broken;
 pub mod child;
+pub mod door;
 pub mod fake;
 pub mod flaky;
 pub mod leaks;
 pub mod oidc;
 
 use bytes::Bytes;
+use http::Request;
+use http::header::AUTHORIZATION;
 use http_body_util::{BodyExt as _, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -22,6 +26,14 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// A pooled client without a token of its own.
 pub fn http_client() -> HttpClient {
     Client::builder(TokioExecutor::new()).build_http()
+}
+
+/// Whether the API at `url` takes this access token now.
+pub async fn accepts(http: &HttpClient, url: String, token: &str) -> Result<bool, BoxError> {
+    let request = Request::get(url)
+        .header(AUTHORIZATION, format!("Bearer {token}"))
+        .body(Full::default())?;
+    Ok(http.request(request).await?.status().is_success())
 }
 
 /// Reads a whole body as JSON; `null` if it is none.

@@ -11,7 +11,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tower_token::{GrantKey, OAuth2, TokenManager, TokenResponse};
 
-use crate::{BoxError, HttpClient, http_client, json};
+use crate::{BoxError, HttpClient, accepts, http_client, json};
 
 /// A running server. It ends with this value.
 #[derive(Debug)]
@@ -117,10 +117,7 @@ impl Oidc {
 
     /// Whether the server's API takes this access token now.
     pub async fn accepts(&self, token: &str) -> Result<bool, BoxError> {
-        let request = Request::get(self.url("/api/me"))
-            .header("authorization", format!("Bearer {token}"))
-            .body(Full::default())?;
-        Ok(self.http.request(request).await?.status().is_success())
+        accepts(&self.http, self.url("/api/me"), token).await
     }
 
     /// Posts JSON to one of the server's own routes.

@@ -21,27 +21,23 @@ pub(super) async fn failed(
     lease: &HeldLease,
     error: RefreshError,
 ) -> Outcome {
-    let (kind, message, retry_after) = match error.verdict() {
+    let retry_after = error.asked_to_wait();
+    let (kind, message) = match error.verdict() {
         Verdict::Dead => return declare_dead(shared, slot, begun, lease, error).await,
-        Verdict::Transient { retry_after } => (
-            ErrorKind::TokenService,
-            "the token could not be refreshed",
-            retry_after,
-        ),
+        Verdict::Transient { .. } => (ErrorKind::TokenService, "the token could not be refreshed"),
         // The intent stays, so that everyone knows of it.
         Verdict::Ambiguous => {
             let message = "the token service's answer to a refresh was lost";
-            return Outcome::Unknown(Error::with_source(ErrorKind::TokenService, message, error));
+            let error = Error::with_source(ErrorKind::TokenService, message, error);
+            return Outcome::Unknown { error, retry_after };
         }
         Verdict::Misconfigured => (
             ErrorKind::ClientRefused,
             "the token service refused this service: check its client id, secret and endpoint",
-            None,
         ),
         Verdict::UserAction => (
             ErrorKind::UserAction,
             "the token service asks the user for something first",
-            None,
         ),
     };
     clear_intent(shared, slot, begun).await;

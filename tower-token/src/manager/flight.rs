@@ -159,12 +159,8 @@ async fn fly(landing: Landing, stale: Serial) {
             let _held = shared.unsaved.hold();
             save.until_stored(shared, slot).await;
         }
-        Outcome::Failed { error, retry_after } => {
+        Outcome::Failed { error, retry_after } | Outcome::Unknown { error, retry_after } => {
             let error = failed(shared, slot, stale, error, retry_after);
-            landing.land(Err(error));
-        }
-        Outcome::Unknown(error) => {
-            let error = failed(shared, slot, stale, error, None);
             landing.land(Err(error));
         }
         Outcome::NotBefore(at) => {

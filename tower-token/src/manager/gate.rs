@@ -6,7 +6,7 @@ use super::{Shared, jitter};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
-use crate::provider::Verdict;
+use crate::provider::{RefreshError, Verdict};
 use crate::rt::{Mutex, Semaphore, SemaphorePermit};
 
 /// One per provider.
@@ -68,10 +68,10 @@ impl Pass<'_> {
         mut self,
         shared: &Shared,
         slot: &Slot,
-        verdict: Option<Verdict>,
+        error: Option<&RefreshError>,
         again: bool,
     ) {
-        let (cause, asked) = match verdict {
+        let cause = match error.map(RefreshError::verdict) {
             None | Some(Verdict::Dead | Verdict::UserAction) => {
                 self.admission = None;
                 if self.gate.circuit.lock().answered() {
@@ -81,10 +81,10 @@ impl Pass<'_> {
             }
             // Dropped without a word, as if it had not been asked.
             Some(_) if again => return,
-            Some(Verdict::Transient { retry_after }) => (Cause::Unavailable, retry_after),
-            Some(Verdict::Ambiguous) => (Cause::Unavailable, None),
-            Some(Verdict::Misconfigured) => (Cause::Misconfigured, None),
+            Some(Verdict::Transient { .. } | Verdict::Ambiguous) => Cause::Unavailable,
+            Some(Verdict::Misconfigured) => Cause::Misconfigured,
         };
+        let asked = error.and_then(RefreshError::asked_to_wait);
         let Some(admission) = self.admission.take() else {
             return;
         };

@@ -22,7 +22,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::{ExchangeId, Intent, Record, Serial, TokenResponse};
-use crate::provider::{RefreshError, RefreshRequest, Verdict};
+use crate::provider::{RefreshError, RefreshRequest, Rotation, Verdict};
 use crate::rt::{sleep, timeout};
 use crate::store::{Expected, SaveOutcome, Version};
 
@@ -33,6 +33,8 @@ pub(super) const MAX_CONFLICTS: u32 = 8;
 /// allows that; doubling within one flight, up to the last.
 const AGAIN_FIRST: Duration = Duration::from_millis(200);
 const AGAIN_LAST: Duration = Duration::from_secs(6);
+/// A service that asks for longer than this is left alone until somebody asks for a token.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// How a flight ended.
 pub(super) enum Outcome {
@@ -46,7 +48,10 @@ pub(super) enum Outcome {
         retry_after: Option<Duration>,
     },
     /// The refresh token was sent, and may have been spent.
-    Unknown(Error),
+    Unknown {
+        error: Error,
+        retry_after: Option<Duration>,
+    },
     /// An earlier outcome is unknown, and it is too early to risk another.
     NotBefore(Timestamp),
     /// The grant is not there, or cannot be refreshed.
@@ -81,7 +86,7 @@ async fn under_lease(
     stale: Serial,
     lease: &HeldLease,
 ) -> Outcome {
-    let (mut conflicts, mut again, mut lost) = (0, AGAIN_FIRST, None);
+    let (mut conflicts, mut again, mut lost) = (0, AGAIN_FIRST, None::<Outcome>);
     // Each round begins with what the store has; a lost compare-and-set starts another.
     while conflicts < MAX_CONFLICTS {
         let found = match shared.load(slot).await {
@@ -118,7 +123,7 @@ async fn under_lease(
             }
             Decision::LeaveAlone => {
                 let risked = risked_from(&found.record.grant, margin_of(slot));
-                return lost.map_or(Outcome::NotBefore(risked), Outcome::Unknown);
+                return lost.unwrap_or(Outcome::NotBefore(risked));
             }
             Decision::Exchange => {
                 if let Err(error) = shared.check_unsaved() {
@@ -131,7 +136,7 @@ async fn under_lease(
                 };
                 let pass = match pass {
                     Ok(pass) => pass,
-                    Err(error) => return lost.map_or(Outcome::Ended(error), Outcome::Unknown),
+                    Err(error) => return lost.unwrap_or(Outcome::Ended(error)),
                 };
                 if shared.is_shut_down() {
                     return Outcome::Ended(shut_down());
@@ -152,24 +157,40 @@ async fn under_lease(
                 let first_sent = begun.intent.started;
                 let rotation = slot.provider().policy.rotation;
                 let rotation = rotation.tightened(begun.record.grant.was_rotated);
-                match exchange(shared, slot, begun, lease, pass, lost.is_some()).await {
-                    // Where a second try does no harm it is made soon: a grace period would
-                    // be over by the time that somebody asks again.
-                    Outcome::Unknown(error)
-                        if !shared.is_shut_down()
-                            && again <= AGAIN_LAST
-                            && rotation.allows_again(first_sent, lease.now() + again) =>
-                    {
-                        lost = Some(error);
-                        sleep(again).await;
-                        again *= 2;
+                let outcome = exchange(shared, slot, begun, lease, pass, lost.is_some()).await;
+                let wait = match &outcome {
+                    Outcome::Unknown { retry_after, .. } if !shared.is_shut_down() => {
+                        again_after(again, *retry_after, rotation, first_sent, lease.now())
                     }
-                    outcome => return outcome,
-                }
+                    _ => None,
+                };
+                let Some(wait) = wait else {
+                    return outcome;
+                };
+                lost = Some(outcome);
+                sleep(wait).await;
+                again *= 2;
             }
         }
     }
     kept_changing().into()
+}
+
+/// After what wait a refresh token whose outcome is unknown is sent again by the same flight,
+/// if it is: where a second try does no harm it is made soon, since a grace period would be
+/// over by the time that somebody asks. `asked` is what the service asked for; it does not get
+/// what would outlast its own grace period.
+fn again_after(
+    again: Duration,
+    asked: Option<Duration>,
+    rotation: Rotation,
+    first_sent: Timestamp,
+    now: Timestamp,
+) -> Option<Duration> {
+    let asked = asked.filter(|asked| rotation.allows_again(first_sent, now + *asked));
+    let wait = again.max(asked.unwrap_or_default());
+    let soon = again <= AGAIN_LAST && wait <= LONGEST_WAIT;
+    (soon && rotation.allows_again(first_sent, now + wait)).then_some(wait)
 }
 
 /// An exchange that may begin: its intent is in the store.
@@ -262,12 +283,7 @@ async fn exchange(
             "the token service did not answer in time",
         ))
     });
-    pass.report(
-        shared,
-        slot,
-        result.as_ref().err().map(RefreshError::verdict),
-        again,
-    );
+    pass.report(shared, slot, result.as_ref().err(), again);
     match result {
         Ok(response) => keep(shared, slot, begun, response, started).await,
         Err(error) => failed(shared, slot, begun, lease, error).await,
@@ -320,4 +336,35 @@ fn margin_of(slot: &Slot) -> Duration {
 
 pub(super) fn kept_changing() -> Error {
     Error::new(ErrorKind::Store, "the grant's row kept changing: try again")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_try_waits_as_long_as_it_is_asked_to_and_as_it_may() {
+        let at = |secs: u64| Timestamp::from_unix_millis(secs * 1_000);
+        let secs = Duration::from_secs;
+        let grace = Rotation::Grace(secs(10));
+        let table = [
+            (Rotation::Strict, None, 0, None),
+            (Rotation::Strict, Some(1), 0, None),
+            (Rotation::Reusable, None, 0, Some(1)),
+            (Rotation::Reusable, Some(5), 500, Some(5)),
+            // Nothing is lost by waiting, so nobody does it for that long.
+            (Rotation::Reusable, Some(60), 0, None),
+            (grace, None, 0, Some(1)),
+            (grace, Some(5), 0, Some(5)),
+            (grace, Some(5), 6, Some(1)),
+            (grace, Some(60), 0, Some(1)),
+            (grace, None, 9, None),
+        ];
+        for (rotation, asked, now, expected) in table {
+            let wait = again_after(secs(1), asked.map(secs), rotation, at(0), at(now));
+            assert_eq!(wait, expected.map(secs), "{rotation:?} {asked:?} {now}");
+        }
+        let late = again_after(AGAIN_LAST * 2, None, Rotation::Reusable, at(0), at(0));
+        assert_eq!(late, None);
+    }
 }

@@ -17,6 +17,8 @@ use crate::store::{Expected, Found, RowKey, SaveOutcome, Version};
 const EVERY: Duration = Duration::from_secs(60);
 /// A row that was claimed is left to its claimer for so long.
 const CLAIM: Duration = Duration::from_secs(60);
+/// A row that was due and has nothing to be done about is looked at again after this.
+const PUT_OFF: Duration = Duration::from_secs(24 * 3_600);
 const BATCH: usize = 64;
 const PAGE: usize = 256;
 /// How many grants are worked on at once: users come first.
@@ -102,8 +104,10 @@ struct Visit {
     version: Version,
     record: Record,
     task: Option<Task>,
-    /// Whether the row is marked with the time that it should be.
-    marked: bool,
+    /// When there is something to do, by what is known here.
+    next: Option<Timestamp>,
+    /// When the row says so.
+    due: Option<Timestamp>,
 }
 
 impl Shared {
@@ -167,7 +171,8 @@ impl Shared {
             row,
             version: found.version,
             task: next.filter(|(at, _)| *at <= now).map(|(_, task)| task),
-            marked: found.due == next.map(|(at, _)| at),
+            next: next.map(|(at, _)| at),
+            due: found.due,
             record,
         })
     }
@@ -215,12 +220,15 @@ impl Shared {
             }
             Some(Task::Revoke) => return self.revoke(slot).await,
             Some(Task::GiveUp(reason)) => return self.end(slot, visit, reason).await,
-            None if !visit.marked => {
+            None if visit.is_misfiled() => {
                 let mut record = visit.record.clone();
                 record.sequence += 1;
-                // Whoever changes it meanwhile marks it, too.
+                // An instance that knows more of its provider may have filed it: not forgotten,
+                // only put off.
+                let due = visit.next.or(Some(self.clock.now() + PUT_OFF));
+                // Whoever changes it meanwhile files it, too.
                 let expected = Expected::Version(visit.version);
-                if let SaveOutcome::Saved(_) = self.save(slot, &record, expected).await? {
+                if let SaveOutcome::Saved(_) = self.store.save(&record, due, expected).await? {
                     slot.publish(&record);
                 }
             }
@@ -254,7 +262,11 @@ impl Shared {
 
 impl Visit {
     fn needs_work(&self) -> bool {
-        self.task.is_some() || !self.marked || self.record.grant.reconnect_by.is_some()
+        self.task.is_some() || self.is_misfiled() || self.record.grant.reconnect_by.is_some()
+    }
+
+    fn is_misfiled(&self) -> bool {
+        self.due != self.next
     }
 
     fn item(&self, error: Option<Error>) -> Option<SweepItem> {

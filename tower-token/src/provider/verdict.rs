@@ -34,6 +34,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct RefreshError {
     verdict: Verdict,
+    retry_after: Option<Duration>,
     message: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -44,9 +45,18 @@ impl RefreshError {
     pub fn new(verdict: Verdict, message: impl Into<Cow<'static, str>>) -> Self {
         Self {
             verdict,
+            retry_after: None,
             message: message.into(),
             source: None,
         }
+    }
+
+    /// The same failure of a service that asked not to be asked again before `span` is over,
+    /// whatever the failure means for the grant.
+    #[must_use]
+    pub fn retry_after(mut self, span: Duration) -> Self {
+        self.retry_after = Some(span);
+        self
     }
 
     /// The same failure, with what caused it.
@@ -59,6 +69,14 @@ impl RefreshError {
     /// What it means for the grant.
     pub fn verdict(&self) -> Verdict {
         self.verdict
+    }
+
+    /// How long the service asked to be left alone.
+    pub(crate) fn asked_to_wait(&self) -> Option<Duration> {
+        match self.verdict {
+            Verdict::Transient { retry_after } => retry_after.max(self.retry_after),
+            _ => self.retry_after,
+        }
     }
 }
 
@@ -95,8 +113,7 @@ pub struct VerdictRule {
 
 impl VerdictRule {
     /// A rule for every answer that is no success; narrow it by the methods below, all of
-    /// which have to hold. A `Retry-After` of the answer counts for a
-    /// [`Verdict::Transient`].
+    /// which have to hold.
     pub fn new(verdict: Verdict) -> Self {
         Self {
             verdict,
@@ -150,19 +167,18 @@ pub(crate) fn judge(
     let parsed: Option<Value> = serde_json::from_slice(body).ok();
     let error = parsed.as_ref().and_then(|body| body.get("error")?.as_str());
     let rule = rules.iter().find(|rule| rule.applies(status, error, body));
-    let verdict = match rule.map_or_else(|| common(status, error), |rule| rule.verdict) {
-        Verdict::Transient { retry_after: None } => Verdict::Transient {
-            retry_after: retry_after(headers, now),
-        },
-        verdict => verdict,
-    };
+    let verdict = rule.map_or_else(|| common(status, error), |rule| rule.verdict);
     let status = status.as_u16();
     // Whatever else stands there came from outside and is not repeated.
     let message = match KNOWN.into_iter().find(|known| error == Some(known)) {
         Some(code) => format!("the token service answered {status} {code}"),
         None => format!("the token service answered {status}"),
     };
-    RefreshError::new(verdict, message)
+    let judged = RefreshError::new(verdict, message);
+    match retry_after(headers, now) {
+        Some(span) => judged.retry_after(span),
+        None => judged,
+    }
 }
 
 const KNOWN: [&str; 11] = [

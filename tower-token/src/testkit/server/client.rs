@@ -5,7 +5,8 @@ use base64::prelude::BASE64_STANDARD;
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
-use super::form::{Form, Problem};
+use super::form::Form;
+use super::problem::Problem;
 
 /// The one client that is registered. Without `Debug`, since it holds a secret.
 pub(super) struct Client {

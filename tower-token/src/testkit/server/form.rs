@@ -1,58 +1,28 @@
-//! The form of a request to the token endpoint, and what can be wrong with it.
+//! The form of a request to the token or the revocation endpoint.
 
 use std::collections::HashMap;
 
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 
-use super::ledger::Refused;
+use super::problem::Problem;
 
-/// An error answer of the token endpoint (RFC 6749 section 5.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Problem {
-    InvalidRequest(&'static str),
-    InvalidClient,
-    InvalidGrant(Refused),
-    InvalidScope,
-    UnsupportedGrantType,
-}
-
-impl Problem {
-    pub(super) fn code(self) -> &'static str {
-        match self {
-            Self::InvalidRequest(_) => "invalid_request",
-            Self::InvalidClient => "invalid_client",
-            Self::InvalidGrant(_) => "invalid_grant",
-            Self::InvalidScope => "invalid_scope",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
-        }
-    }
-
-    pub(super) fn description(self) -> &'static str {
-        match self {
-            Self::InvalidRequest(why) => why,
-            Self::InvalidGrant(Refused::Unknown) => "the refresh token is unknown or revoked",
-            Self::InvalidGrant(Refused::Expired) => "the refresh token has expired",
-            Self::InvalidGrant(Refused::Reused) => {
-                "the refresh token was used before: its grant is revoked"
-            }
-            Self::InvalidClient => "wrong or missing client credentials",
-            Self::InvalidScope => "the scope exceeds what was granted",
-            Self::UnsupportedGrantType => "only refresh_token is supported",
-        }
-    }
-}
-
-impl From<Refused> for Problem {
-    fn from(refused: Refused) -> Self {
-        Self::InvalidGrant(refused)
-    }
-}
+/// No form comes near this.
+const LIMIT: usize = 64 * 1024;
 
 /// The parameters of a form. Without `Debug`, since they include secrets.
 pub(super) struct Form(HashMap<String, String>);
 
 impl Form {
+    pub(super) async fn read(headers: &HeaderMap, body: Incoming) -> Result<Self, Problem> {
+        match Limited::new(body, LIMIT).collect().await {
+            Ok(body) => Self::parse(headers, &body.to_bytes()),
+            Err(_) => Err(Problem::InvalidRequest("the body is too long or broken")),
+        }
+    }
+
     pub(super) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Problem> {
         let media_type = headers
             .get(CONTENT_TYPE)

@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time;
 
 use super::answer::{Answer, dated, not_allowed, status};
-use super::{App, api, token};
+use super::{App, api, revoke, token};
 
 pub(super) const TOKEN: &str = "/token";
 pub(super) const REVOKE: &str = "/revoke";
@@ -80,7 +80,7 @@ async fn route(app: &App, request: Request<Incoming>) -> Result<Response<Answer>
     match (head.uri.path(), &head.method) {
         (TOKEN, &Method::POST) => token::token(app, &head.headers, body).await,
         (MOVED, &Method::POST) => Ok(token::moved(app, &head.headers, body).await),
-        (REVOKE, &Method::POST) => Ok(token::revoke(app, &head.headers, body).await),
+        (REVOKE, &Method::POST) => Ok(revoke::revoke(app, &head.headers, body).await),
         (ME, &Method::GET) => Ok(api::me(app, &head.headers)),
         (ECHO, &Method::POST) => api::echo(app, &head.headers, body).await,
         (TOKEN | MOVED | REVOKE | ECHO, _) => Ok(not_allowed("POST")),

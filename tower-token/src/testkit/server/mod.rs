@@ -12,6 +12,9 @@ mod http;
 mod issued;
 mod jwt;
 mod ledger;
+mod problem;
+mod refresh;
+mod revoke;
 #[cfg(test)]
 mod test_client;
 mod time;
