@@ -85,6 +85,9 @@ mod clock;
 mod error;
 mod event;
 mod freshness;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod grant;
 mod key;
 mod layer;

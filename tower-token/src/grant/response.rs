@@ -169,8 +169,9 @@ fn seconds(body: &Value, names: &[&str]) -> Option<Duration> {
         Value::String(text) => text.trim().parse().ok()?,
         other => other.as_f64()?,
     };
-    (seconds.is_finite() && seconds > 0.0)
-        .then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX))
+    let life = (seconds.is_finite() && seconds > 0.0)
+        .then(|| Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX));
+    life.filter(|life| !life.is_zero())
 }
 
 impl fmt::Debug for TokenResponse {
@@ -205,7 +206,7 @@ mod tests {
         assert_eq!(expires_in("3600.0"), secs(3_600));
         assert_eq!(expires_in("1e300"), Some(Duration::MAX));
         for odd in [
-            "0", "-1", "null", "\"\"", "\"soon\"", "\"NaN\"", "{}", "[1]", "true",
+            "0", "1e-10", "-1", "null", "\"\"", "\"soon\"", "\"NaN\"", "{}", "[1]", "true",
         ] {
             assert_eq!(expires_in(odd), None, "{odd}");
         }

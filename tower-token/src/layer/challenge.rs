@@ -5,7 +5,7 @@ use http::header::WWW_AUTHENTICATE;
 
 /// Whether any challenge says that the token is good and its scope too narrow: a new
 /// token of the same scope would not help.
-pub(super) fn insufficient_scope(headers: &HeaderMap) -> bool {
+pub(crate) fn insufficient_scope(headers: &HeaderMap) -> bool {
     headers.get_all(WWW_AUTHENTICATE).iter().any(|value| {
         parameters(value.as_bytes()).any(|(name, value)| {
             name.eq_ignore_ascii_case(b"error") && value == b"insufficient_scope"

@@ -12,6 +12,8 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
+#[cfg(fuzzing)]
+pub(crate) use self::challenge::insufficient_scope;
 pub use self::error::TokenServiceError;
 pub use self::future::ResponseFuture;
 pub use self::replay::{CloneBody, NoReplay, Replay};

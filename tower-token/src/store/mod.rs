@@ -5,6 +5,8 @@ mod contract;
 #[cfg(any(test, feature = "testkit"))]
 mod contract_suite;
 mod erased;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod keyring;
 mod keyset;
 mod leases;
