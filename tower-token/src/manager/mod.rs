@@ -167,10 +167,11 @@ impl TokenManager {
         let ended = self
             .0
             .within(deadline, underway.wait_for(|underway| *underway == 0))
-            .await;
+            .await
+            .is_some();
         self.0.stage.fetch_max(CLOSED, Ordering::AcqRel);
         let closed = self.0.within(deadline, self.0.store.close()).await;
-        if ended.is_some() && closed.is_some() {
+        if ended && closed.is_some() {
             return Ok(());
         }
         Err(Error::new(
