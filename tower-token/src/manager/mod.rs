@@ -14,6 +14,9 @@ mod lease;
 mod refresh;
 mod save;
 mod serve;
+#[cfg(test)]
+#[cfg(shuttle)]
+mod shuttle_tests;
 mod slot;
 mod state;
 
