@@ -35,9 +35,10 @@ fn sources() -> Vec<(String, String)> {
     fn walk(folder: &Path, base: &Path, found: &mut Vec<(String, String)>) {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
             if path.is_dir() {
                 walk(&path, base, found);
-            } else if path.extension().is_some_and(|ending| ending == "rs") {
+            } else if name.ends_with(".rs") && !name.ends_with("_tests.rs") {
                 let text = std::fs::read_to_string(&path).unwrap();
                 let name = path
                     .strip_prefix(base)

@@ -121,6 +121,26 @@ async fn nothing_begins_after_a_shutdown() {
     assert_eq!(error.kind(), ErrorKind::ShutDown);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_that_takes_its_time_blocks_nobody() {
+    let clock = ManualClock::new();
+    let store = Flaky::new(MemoryStore::with_clock(clock.clone()));
+    let (fake, ring) = (Fake::new(HOUR), KeyRing::generate().unwrap());
+    let manager = manager(store.clone(), &ring, &fake, &clock).await;
+    store.hang();
+    let shutdown = tokio::spawn({
+        let manager = manager.clone();
+        async move { manager.shutdown(Duration::from_secs(10)).await }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    // The store is being closed now.
+    let ada = GrantKey::new("fake", "ada");
+    let error = manager.connect(&ada, fake.consent()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShutDown);
+    let error = shutdown.await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Timeout);
+}
+
 /// A row that does not open stops its user, but not for ever.
 #[tokio::test]
 async fn a_damaged_row_is_replaced_by_a_connect() {

@@ -68,7 +68,7 @@ impl Flaky {
         *self.rolled_back.lock() = Some(rows);
     }
 
-    /// Loads do not come back from now on.
+    /// Loads, and a close, do not come back from now on.
     pub fn hang(&self) {
         self.hang.store(true, Ordering::Relaxed);
     }
@@ -206,6 +206,9 @@ impl ByteStore for Flaky {
     }
 
     async fn close(&self) {
+        if self.hang.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         self.rows.close().await;
     }
 }

@@ -17,6 +17,9 @@ mod refresh;
 mod revoke;
 mod save;
 mod serve;
+#[cfg(test)]
+#[cfg(shuttle)]
+mod shuttle_tests;
 mod slot;
 mod state;
 mod sweep;

@@ -1,11 +1,25 @@
-//! What the manager and the stores in memory take from tokio and from the lock crates: named
-//! here, and nowhere among them, it can be swapped in one place.
+//! What the manager and the stores in memory take from tokio and from the lock crates, so
+//! that it can be swapped in one place: the tests of `manager/shuttle_tests.rs` run the same
+//! code on the types of shuttle, which chooses who runs next at each of their uses.
 
-pub(crate) use arc_swap::ArcSwapOption;
-pub(crate) use parking_lot::{Mutex, MutexGuard};
-pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8};
-pub(crate) use tokio::runtime::Handle;
-pub(crate) use tokio::spawn;
-pub(crate) use tokio::sync::{Semaphore, SemaphorePermit, watch};
-pub(crate) use tokio::task::JoinHandle;
-pub(crate) use tokio::time::{Sleep, sleep, timeout};
+#[cfg(all(test, shuttle))]
+mod shuttle;
+
+#[cfg(all(test, shuttle))]
+pub(crate) use self::shuttle::{
+    ArcSwapOption, AtomicBool, AtomicU8, Handle, JoinHandle, Mutex, MutexGuard, Sleep, sleep,
+    spawn, timeout, watch,
+};
+#[cfg(not(all(test, shuttle)))]
+pub(crate) use {
+    arc_swap::ArcSwapOption,
+    parking_lot::{Mutex, MutexGuard},
+    std::sync::atomic::{AtomicBool, AtomicU8},
+    tokio::runtime::Handle,
+    tokio::spawn,
+    tokio::sync::watch,
+    tokio::task::JoinHandle,
+    tokio::time::{Sleep, sleep, timeout},
+};
+// Its own lock is never held while another task runs, so that it works on either.
+pub(crate) use tokio::sync::{Semaphore, SemaphorePermit};
