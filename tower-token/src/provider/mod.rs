@@ -28,25 +28,57 @@ use crate::secret::Secret;
 
 /// Turns a refresh token into new tokens, at one token service.
 ///
-/// Implement it for a service that is not plain OAuth; [`OAuth2`] is one.
+/// Implement it for a service that is not plain OAuth; [`OAuth2`] is one. Here is a service
+/// that gives out tokens of ten minutes for an API key, which each user has one of. The key
+/// takes the place of the refresh token: it stays sealed in the store, and nobody else sees
+/// it.
 ///
 /// ```
-/// use tower_token::{Provider, RefreshError, RefreshRequest, Refresher, TokenResponse, Verdict};
+/// use std::time::Duration;
+/// use tower_token::*;
 ///
-/// struct ApiKeyExchange;
+/// struct ApiKeys;
 ///
-/// impl Refresher for ApiKeyExchange {
+/// impl Refresher for ApiKeys {
 ///     async fn refresh(&self, request: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
-///         match call_the_service(request.refresh_token().expose()).await {
-///             Some(token) => Ok(TokenResponse::new(token)),
-///             None => Err(RefreshError::new(Verdict::Ambiguous, "the answer was lost")),
+///         let api_key = request.refresh_token().expose();
+///         match exchange(api_key).await {
+///             Ok(token) => Ok(TokenResponse::new(token).expires_in(Duration::from_secs(600))),
+///             // What an answer means decides what becomes of the grant.
+///             Err(403) => Err(RefreshError::new(Verdict::Dead, "the API key was withdrawn")),
+///             Err(429) => {
+///                 let verdict = Verdict::Transient { retry_after: None };
+///                 Err(RefreshError::new(verdict, "too many requests"))
+///             }
+///             Err(_) => Err(RefreshError::new(Verdict::Ambiguous, "the answer was lost")),
 ///         }
 ///     }
 /// }
-/// # async fn call_the_service(_: &str) -> Option<String> { None }
+/// # async fn exchange(_: &str) -> Result<String, u16> { Ok("token".into()) }
 ///
-/// let provider = Provider::new("keys", ApiKeyExchange).allow_origin("https://api.example.com");
-/// # let _ = provider;
+/// # #[tokio::main] async fn main() -> Result<(), Error> {
+/// let provider = Provider::new("keys", ApiKeys)
+///     // A key is not changed by its use, so a lost answer costs nothing.
+///     .rotation(Rotation::Reusable)
+///     .allow_origin("https://api.example.com");
+/// let manager = TokenManager::builder()
+///     .store(SealedStore::open(MemoryStore::new(), KeyRing::generate()?).await?)
+///     .provider(provider)
+///     .build()
+///     .await?;
+///
+/// // Once, when a user has entered their key, which shows that it is good:
+/// let user = GrantKey::new("keys", "user-17");
+/// let api_key = Secret::from("the-api-key");
+/// let token = exchange(api_key.expose()).await.expect("a good key");
+/// let response = TokenResponse::new(token)
+///     .refresh_token(api_key)
+///     .expires_in(Duration::from_secs(600));
+/// manager.connect(&user, response).await?;
+///
+/// // Every time after, refreshed with the key:
+/// assert_eq!(manager.token(&user).await?.expose(), "token");
+/// # Ok(()) }
 /// ```
 pub trait Refresher: Send + Sync + 'static {
     /// Spends the refresh token of `request` once.
