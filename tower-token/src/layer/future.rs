@@ -30,8 +30,8 @@ pin_project! {
     }
 }
 
-/// The wait for a newer token, what to do with it, and what was asked for.
-type Healing<S, B> = (Boxed<Option<AccessToken>>, Box<Again<S, B>>, TokenRequest);
+/// The wait for a newer token, and what to do with it.
+type Healing<S, B> = (Boxed<Option<AccessToken>>, Box<Again<S, B>>);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -59,19 +59,15 @@ pin_project! {
             token: Boxed<Option<AccessToken>>,
             refused: Option<S::Response>,
             again: Option<Box<Again<S, B>>>,
-            wanted: Option<TokenRequest>,
         },
         /// A newer token is there; waiting for the service to be ready again.
-        Resending {
-            again: Box<Again<S, B>>,
-            wanted: Option<TokenRequest>,
-        },
+        Resending { again: Box<Again<S, B>> },
         /// Whatever this answers is the answer.
         Last {
             #[pin]
             response: S::Future,
             // None for one that carries no token of ours.
-            wanted: Option<TokenRequest>,
+            asked: Option<Asked>,
         },
     }
 }
@@ -88,14 +84,29 @@ pub(super) struct Unsent<S, B> {
 
 /// What a 401 would need.
 pub(super) struct Kept<S, B> {
-    pub(super) manager: Arc<Shared>,
-    pub(super) wanted: TokenRequest,
+    pub(super) asked: Asked,
     pub(super) serial: Serial,
     pub(super) again: Option<Box<Again<S, B>>>,
 }
 
+/// Who was asked for a token, and for which.
+#[derive(Clone)]
+pub(super) struct Asked {
+    pub(super) manager: Arc<Shared>,
+    pub(super) wanted: TokenRequest,
+}
+
+impl Asked {
+    /// Counts what an API answers to one of our tokens.
+    fn answered<A>(&self, response: &Response<A>) {
+        let Self { manager, wanted } = self;
+        manager.answered(&wanted.key, wanted.route, response.status());
+    }
+}
+
 /// The request once more, and what to send it by.
 pub(super) struct Again<S, B> {
+    pub(super) asked: Asked,
     pub(super) service: S,
     pub(super) request: Option<Request<B>>,
 }
@@ -115,7 +126,7 @@ where
         Self {
             state: State::Last {
                 response,
-                wanted: None,
+                asked: None,
             },
         }
     }
@@ -166,14 +177,15 @@ where
                 StateProj::Calling { response, kept } => {
                     let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
                     let kept = kept.take();
-                    count(kept.as_ref().map(|kept| &kept.wanted), &response);
+                    if let Some(kept) = &kept {
+                        kept.asked.answered(&response);
+                    }
                     match kept.filter(|_| is_refusal(&response)).and_then(Kept::heal) {
                         None => return Poll::Ready(Ok(response)),
-                        Some((token, again, wanted)) => State::Healing {
+                        Some((token, again)) => State::Healing {
                             token,
                             refused: Some(response),
                             again: Some(again),
-                            wanted: Some(wanted),
                         },
                     }
                 }
@@ -181,12 +193,10 @@ where
                     token,
                     refused,
                     again,
-                    wanted,
                 } => match (ready!(token.as_mut().poll(cx)), again.take()) {
                     (Some(token), Some(mut again)) => {
                         again.authorize(&token);
-                        let wanted = wanted.take();
-                        State::Resending { again, wanted }
+                        State::Resending { again }
                     }
                     // No better token: the 401 is the answer.
                     _ => match refused.take() {
@@ -194,31 +204,26 @@ where
                         None => return Poll::Pending,
                     },
                 },
-                StateProj::Resending { again, wanted } => {
+                StateProj::Resending { again } => {
                     ready!(again.service.poll_ready(cx)).map_err(TokenServiceError::Inner)?;
                     match again.request.take() {
                         Some(request) => State::Last {
                             response: again.service.call(request),
-                            wanted: wanted.take(),
+                            asked: Some(again.asked.clone()),
                         },
                         None => return Poll::Pending,
                     }
                 }
-                StateProj::Last { response, wanted } => {
+                StateProj::Last { response, asked } => {
                     let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
-                    count(wanted.as_ref(), &response);
+                    if let Some(asked) = asked {
+                        asked.answered(&response);
+                    }
                     return Poll::Ready(Ok(response));
                 }
             };
             state.set(next);
         }
-    }
-}
-
-/// Counts what an API answers to one of our tokens.
-fn count<A>(wanted: Option<&TokenRequest>, response: &Response<A>) {
-    if let Some(wanted) = wanted {
-        Shared::answered(&wanted.key, wanted.route, response.status());
     }
 }
 
@@ -234,15 +239,19 @@ where
     fn send(mut self, token: &AccessToken) -> State<S, B> {
         let headers = self.request.headers_mut();
         headers.insert(AUTHORIZATION, token.authorization().clone());
+        let asked = Asked {
+            manager: self.manager,
+            wanted: self.wanted,
+        };
         let again = self.copy.take().map(|request| {
             Box::new(Again {
+                asked: asked.clone(),
                 service: self.service.clone(),
                 request: Some(request),
             })
         });
         let kept = Kept {
-            manager: self.manager,
-            wanted: self.wanted,
+            asked,
             serial: token.serial(),
             again,
         };
@@ -258,8 +267,7 @@ impl<S, B> Kept<S, B> {
     /// refresh then happens behind.
     fn heal(self) -> Option<Healing<S, B>> {
         let Self {
-            manager,
-            wanted,
+            asked: Asked { manager, wanted },
             serial,
             again,
         } = self;
@@ -267,9 +275,8 @@ impl<S, B> Kept<S, B> {
             manager.replace_refused_behind(&wanted.key, serial);
             return None;
         };
-        let key = wanted.key.clone();
-        let token = Box::pin(async move { manager.replace_refused(&key, serial).await });
-        Some((token, again, wanted))
+        let token = Box::pin(async move { manager.replace_refused(&wanted.key, serial).await });
+        Some((token, again))
     }
 }
 

@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use super::Settings;
 use super::error::TokenServiceError;
-use super::future::{Again, Kept, ResponseFuture, Unsent};
+use super::future::{Again, Asked, Kept, ResponseFuture, Unsent};
 use super::replay::{CloneBody, Replay};
 use super::request::TokenRequest;
 use crate::error::{Error, ErrorKind};
@@ -108,15 +108,16 @@ where
         *request.headers_mut() = headers;
         match attached {
             Ok(Attached::Token(serial)) => {
+                let asked = Asked { manager, wanted };
                 let again = copy.map(|request| {
                     Box::new(Again {
+                        asked: asked.clone(),
                         service: self.inner.clone(),
                         request: Some(request),
                     })
                 });
                 let kept = Kept {
-                    manager,
-                    wanted,
+                    asked,
                     serial,
                     again,
                 };

@@ -247,8 +247,8 @@ impl TokenManager {
 
 impl Shared {
     /// Counts what an API answered to a token of ours (feature `metrics`).
-    pub(crate) fn answered(key: &GrantKey, route: Option<&'static str>, status: StatusCode) {
-        crate::event::answered(key.provider(), route, status);
+    pub(crate) fn answered(&self, key: &GrantKey, route: Option<&'static str>, status: StatusCode) {
+        self.events.answered(key.provider(), route, status);
     }
 
     fn provider(&self, name: &str) -> Result<&Arc<Provider>, Error> {
