@@ -2,9 +2,12 @@
 //! stays sealed in the mark of the disconnect until then.
 
 use std::collections::VecDeque;
+use std::future::ready;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
 use parking_lot::Mutex;
 use tests::fake::Fake;
 use tests::flaky::{Flaky, Save};
@@ -25,6 +28,9 @@ const WEEK: Duration = Duration::from_secs(7 * 24 * 3_600);
 struct Forget {
     asked: Arc<watch::Sender<Vec<String>>>,
     fail: Arc<Mutex<VecDeque<Verdict>>>,
+    /// Tokens that are never taken.
+    refuse: Arc<Mutex<Vec<String>>>,
+    hang: Arc<AtomicBool>,
 }
 
 impl Forget {
@@ -46,6 +52,12 @@ impl Revoker for Forget {
     async fn revoke(&self, token: &Secret) -> Result<(), RefreshError> {
         self.asked
             .send_modify(|asked| asked.push(token.expose().to_owned()));
+        if self.hang.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        if self.refuse.lock().iter().any(|t| t == token.expose()) {
+            return Err(RefreshError::new(Verdict::Misconfigured, "as told"));
+        }
         match self.fail.lock().pop_front() {
             Some(verdict) => Err(RefreshError::new(verdict, "as told")),
             None => Ok(()),
@@ -221,6 +233,69 @@ async fn what_a_refresh_brings_after_a_new_connect_is_left_alone() {
     assert!(rig.forget.asked().is_empty());
 }
 
+/// One that is never taken keeps no other from being revoked.
+#[tokio::test(start_paused = true)]
+async fn each_token_is_revoked_by_itself() {
+    let rig = Rig::connected().await;
+    rig.forget.refuse.lock().push(String::from("r0"));
+    rig.clock.advance(HOUR - Duration::from_secs(240));
+    rig.fake.hold();
+    rig.manager.token(&rig.key).await.unwrap();
+    rig.fake.begun(1).await;
+    rig.manager.disconnect(&rig.key).await.unwrap();
+    rig.forget.until_asked(1).await;
+    rig.fake.release(1);
+    rig.forget.until_asked(3).await;
+    rig.clock.advance(HOUR);
+    rig.forget.until_asked(4).await;
+    assert_eq!(rig.forget.asked(), ["r0", "r0", "r1", "r0"]);
+}
+
+/// A revocation endpoint that hangs has no part in whether tokens are refreshed, or a
+/// process ends.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_hangs_over_revocations_keeps_nobody_from_anything() {
+    let rig = Rig::connected().await;
+    rig.forget.hang.store(true, Ordering::Relaxed);
+    for n in 0..128 {
+        let key = GrantKey::new("fake", format!("user-{n}"));
+        rig.manager.connect(&key, rig.fake.consent()).await.unwrap();
+        rig.manager.disconnect(&key).await.unwrap();
+    }
+    let idle = GrantKey::new("fake", "idle");
+    let response = rig.fake.consent().refresh_token_expires_in(HOUR);
+    rig.manager.connect(&idle, response).await.unwrap();
+    rig.clock.advance(HOUR - Duration::from_secs(600));
+    let begun = tokio::time::Instant::now();
+    let longer = Duration::from_secs(3_000);
+    rig.manager.token_valid_for(&rig.key, longer).await.unwrap();
+    assert_eq!(rig.fake.exchanges(), 1);
+    assert_eq!(begun.elapsed().as_secs(), 0);
+    // The sweeper gets past the marks that are due.
+    tokio::time::sleep(Duration::from_secs(61)).await;
+    assert_eq!(rig.fake.exchanges(), 2);
+    let grants = rig.manager.grants("idle").await.unwrap();
+    assert!(grants[0].refreshed_at() > grants[0].connected_at());
+    rig.manager.shutdown(Duration::from_secs(1)).await.unwrap();
+}
+
+/// Their old tokens cannot be told from the new ones at most services.
+#[tokio::test(start_paused = true)]
+async fn whoever_comes_back_before_the_service_was_told_keeps_the_new_tokens() {
+    let mut rig = Rig::connected().await;
+    rig.forget.fail.lock().push_back(Verdict::Ambiguous);
+    rig.manager.disconnect(&rig.key).await.unwrap();
+    rig.forget.until_asked(1).await;
+    rig.manager
+        .connect(&rig.key, rig.fake.consent())
+        .await
+        .unwrap();
+    assert!(rig.seen().contains(&EventKind::RevocationFailed));
+    rig.clock.advance(HOUR);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(rig.forget.asked(), ["r0"]);
+}
+
 #[tokio::test]
 async fn a_real_server_no_longer_takes_the_tokens_of_a_user_who_left() {
     let oidc = Oidc::start(60).await.unwrap();
@@ -235,9 +310,10 @@ async fn a_real_server_no_longer_takes_the_tokens_of_a_user_who_left() {
         .await
         .unwrap();
     let (key, tokens) = oidc.connect(&manager, "ada").await.unwrap();
+    let events = manager.events(64);
     manager.disconnect(&key).await.unwrap();
-    // Counts the revocation as work under way.
-    manager.shutdown(Duration::from_secs(10)).await.unwrap();
+    let mut revoked = events.filter(|event| ready(event.kind == EventKind::Revoked));
+    revoked.next().await.unwrap();
     let counts = oidc.counts().await.unwrap();
     assert_eq!(counts["grants_revoked"], 1, "{counts}");
     let access = tokens["access_token"].as_str().unwrap();

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use http_body_util::Full;
+use tests::BoxError;
 use tests::fake::{Fake, Next};
 use tower_token::testkit::{AuthServer, Fault, ManualClock};
 use tower_token::{
-    ErrorKind, Event, EventKind, GrantKey, KeyRing, MemoryStore, Provider, Recovery, Rotation,
-    SealedStore, Timestamp, TokenManager, TokenResponse, Verdict,
+    ErrorKind, Event, EventKind, GrantKey, KeyRing, MemoryStore, OAuth2, Provider, Recovery,
+    Rotation, SealedStore, Timestamp, TokenManager, TokenResponse, Verdict,
 };
 
 use crate::support::{HOUR, Rig, manager_of};
@@ -345,5 +348,37 @@ async fn a_service_that_asks_for_time_gets_it_whatever_else_it_says() {
         assert_eq!(server.counts().token_requests, 1, "{rotation:?}");
         clock.advance(minute);
         manager.token(&key).await.unwrap();
+    }
+}
+
+/// Some services say with a success that a refresh token is dead.
+#[tokio::test]
+async fn a_success_that_brings_an_error_is_an_error() {
+    let transport = tower::service_fn(|_: http::Request<Full<Bytes>>| async {
+        let body = r#"{"error":"bad_refresh_token"}"#;
+        Ok::<_, BoxError>(http::Response::new(Full::<Bytes>::from(body)))
+    });
+    let provider = OAuth2::new("fake", "https://auth.example.com/token")
+        .public_client("me")
+        .transport(transport);
+    let clock = ManualClock::new();
+    let store = SealedStore::open(
+        MemoryStore::with_clock(clock.clone()),
+        KeyRing::generate().unwrap(),
+    );
+    let manager = TokenManager::builder()
+        .store(store.await.unwrap())
+        .provider(provider)
+        .clock(clock.clone())
+        .build()
+        .await
+        .unwrap();
+    let fake = Fake::new(HOUR);
+    for n in 0..10 {
+        let key = GrantKey::new("fake", format!("user-{n}"));
+        manager.connect(&key, fake.consent()).await.unwrap();
+        clock.advance(HOUR);
+        let error = manager.token(&key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NeedsReauth);
     }
 }

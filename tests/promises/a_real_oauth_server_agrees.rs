@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::Request;
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -276,8 +277,9 @@ async fn a_client_that_signs_is_taken_for_refreshes_and_for_the_revocation() {
     let killed = json!({ "access_token": tokens["access_token"] });
     oidc.post("/test/kill-access", &killed).await.unwrap();
     assert_eq!(call(&client, &oidc, &key).await.0, 200);
+    let mut events = manager.events(64);
     manager.disconnect(&key).await.unwrap();
-    manager.shutdown(Duration::from_secs(10)).await.unwrap();
+    while events.next().await.unwrap().kind != EventKind::Revoked {}
     let counts = oidc.counts().await.unwrap();
     assert_eq!(counts["token_auth"]["jwt"], 1, "{counts}");
     assert_eq!(counts["grants_revoked"], 1, "{counts}");

@@ -145,7 +145,6 @@ async fn a_token_that_could_not_be_stored_by_the_deadline_is_stated_as_lost() {
         .shutdown(Duration::from_secs(60))
         .await
         .unwrap_err();
-    tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(std::iter::from_fn(|| events.try_next()).any(|e| e.kind == EventKind::Lost));
 }
 
@@ -319,6 +318,21 @@ async fn after_an_outage_whoever_holds_tokens_stores_them_before_anybody_spends_
     shaky.store.down(false);
     assert_eq!(sibling.token(&shaky.key).await.unwrap().expose(), "a1");
     assert_eq!((shaky.fake.exchanges(), shaky.fake.reused()), (1, 0));
+}
+
+/// The next try is not waited for: it might come too late.
+#[tokio::test(start_paused = true)]
+async fn a_shutdown_has_what_waits_stored_at_once() {
+    let shaky = shaky().await;
+    shaky.store.script([Save::Ok]);
+    shaky.store.script([Save::Fail; 1_000]);
+    shaky.manager.token(&shaky.key).await.unwrap();
+    // Long enough for the tries to be five seconds apart.
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    shaky.store.clear();
+    let second = Duration::from_secs(1);
+    shaky.manager.shutdown(second).await.unwrap();
+    assert_eq!(shaky.after_a_restart().await, "a1");
 }
 
 #[tokio::test(start_paused = true)]

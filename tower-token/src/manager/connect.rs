@@ -63,6 +63,10 @@ impl Shared {
             };
             match self.save(&slot, &record, expected(found.as_ref())).await? {
                 SaveOutcome::Saved(_) => {
+                    if old.is_some_and(|old| old.revocation.is_some()) {
+                        // Done now it would, at most services, end the new tokens as well.
+                        self.emit(&slot, EventKind::RevocationFailed);
+                    }
                     self.connected(&slot, &record);
                     return Ok(());
                 }

@@ -50,13 +50,22 @@ pub(super) async fn failed(
 /// Takes an intent back whose refresh token was not spent, to what was known before it. If
 /// that fails the intent runs out by itself.
 pub(super) async fn clear_intent(shared: &Shared, slot: &Slot, begun: Begun) {
-    let mut record = begun.record;
-    record.intent = begun.before;
-    record.sequence += 1;
-    let expected = Expected::Version(begun.version);
-    let saved = shared.save(slot, &record, expected).await;
-    if matches!(saved, Ok(SaveOutcome::Saved(_))) {
-        slot.publish(&record);
+    let (mut record, mut version) = (begun.record, begun.version);
+    // Once more if something else about the row has changed, such as when it is due.
+    for _ in 0..2 {
+        record.intent = begun.before;
+        record.sequence += 1;
+        match shared.save(slot, &record, Expected::Version(version)).await {
+            Ok(SaveOutcome::Saved(_)) => return slot.publish(&record),
+            Ok(SaveOutcome::Conflict) => {}
+            Ok(SaveOutcome::Unknown) | Err(_) => return,
+        }
+        match shared.load(slot).await {
+            Ok(Some(found)) if found.record.intent == Some(begun.intent) => {
+                (record, version) = (found.record, found.version);
+            }
+            _ => return,
+        }
     }
 }
 

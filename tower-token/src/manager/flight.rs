@@ -106,9 +106,12 @@ impl Shared {
         if need == Need::Soon && work.not_before.is_some_and(|at| now < at) {
             return Err(unknown_outcome());
         }
-        if need == Need::Soon {
-            // Somebody without a good token still looks for one in the store.
-            self.gate(slot)?.check(now)?;
+        let closed = self.gate(slot)?.check(now).and(self.check_unsaved());
+        if let Err(error) = closed {
+            // Somebody without a good token still looks for one in the store, now and then.
+            if need == Need::Soon || !work.may_look(now) {
+                return Err(error);
+            }
         }
         let underway = self.begin()?;
         let (landed, receiver) = watch::channel(None);
@@ -118,9 +121,6 @@ impl Shared {
         };
         work.flight = Some(handle.clone());
         drop(work);
-        if slot.is_expired(stale, now) {
-            self.emit(slot, EventKind::Expired { serial: stale });
-        }
         let landing = Landing {
             shared: Arc::clone(self),
             slot: Arc::clone(slot),
@@ -128,6 +128,9 @@ impl Shared {
             in_flight: true,
             _underway: underway,
         };
+        if slot.is_expired(stale, now) {
+            self.emit(slot, EventKind::Expired { serial: stale });
+        }
         // A runtime that is gone drops the task at once, and with it the landing.
         self.runtime.spawn(fly(landing, stale));
         Ok(handle)

@@ -9,10 +9,15 @@ use crate::event::EventKind;
 use crate::provider::{RefreshError, Verdict};
 use crate::rt::{Mutex, Semaphore, SemaphorePermit};
 
+/// How many revocations are under way at once.
+const MAX_REVOCATIONS: usize = 4;
+
 /// One per provider.
 #[derive(Debug)]
 pub(super) struct Gate {
     places: Semaphore,
+    /// For revocations, which no refresh has to wait for.
+    revocations: Semaphore,
     circuit: Mutex<Circuit>,
 }
 
@@ -27,6 +32,7 @@ impl Gate {
     pub(super) fn new(max_exchanges: usize) -> Self {
         Self {
             places: Semaphore::new(max_exchanges.min(Semaphore::MAX_PERMITS)),
+            revocations: Semaphore::new(MAX_REVOCATIONS),
             circuit: Mutex::default(),
         }
     }
@@ -42,7 +48,8 @@ impl Gate {
 
     /// Waits for a place, then asks for leave.
     pub(super) async fn enter(&self, now: impl Fn() -> Timestamp) -> Result<Pass<'_>, Error> {
-        let place = self.place().await;
+        // It is never closed.
+        let place = self.places.acquire().await.ok();
         let mut circuit = self.circuit.lock();
         let admission = circuit
             .admit(now())
@@ -54,10 +61,9 @@ impl Gate {
         })
     }
 
-    /// Waits for a place alone, for what tells nothing about refreshes.
-    pub(super) async fn place(&self) -> Option<SemaphorePermit<'_>> {
-        // It is never closed.
-        self.places.acquire().await.ok()
+    /// A place for a revocation, if one is free.
+    pub(super) fn revocation(&self) -> Option<SemaphorePermit<'_>> {
+        self.revocations.try_acquire().ok()
     }
 }
 
@@ -80,7 +86,7 @@ impl Pass<'_> {
                 return;
             }
             // Dropped without a word, as if it had not been asked.
-            Some(_) if again => return,
+            Some(_) if again && self.admission == Some(Admission::Normal) => return,
             Some(Verdict::Transient { .. } | Verdict::Ambiguous) => Cause::Unavailable,
             Some(Verdict::Misconfigured) => Cause::Misconfigured,
         };

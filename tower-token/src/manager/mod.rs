@@ -100,6 +100,9 @@ pub(crate) struct Shared {
     stage: AtomicU8,
 }
 
+/// How long a shutdown that failed waits for others to say what is lost.
+const LAST_WORDS: Duration = Duration::from_millis(250);
+
 /// [`Shared::stage`]: nothing begins any more.
 const SHUT_DOWN: u8 = 1;
 /// [`Shared::stage`]: and the store is closed.
@@ -223,6 +226,7 @@ impl TokenManager {
         self.0.stop.send_replace(true);
         let shared = Arc::clone(&self.0);
         let mut underway = self.0.underway.subscribe();
+        let mut underway_again = underway.clone();
         let ended = async {
             // The sender lives in `self`.
             let _ = underway.wait_for(|underway| *underway == 0).await;
@@ -231,8 +235,12 @@ impl TokenManager {
         if self.0.within(deadline, ended).await.is_some() {
             return Ok(());
         }
-        // Nobody waits for it any longer, but what was accepted is still finished.
+        // What waits to be stored says that it is lost, if it can do so at once.
         self.0.stage.fetch_max(CLOSED, Ordering::AcqRel);
+        self.0.stop.send_replace(true);
+        let said = underway_again.wait_for(|underway| *underway == 0);
+        let _ = self.0.within(LAST_WORDS, said).await.is_some();
+        // Nobody waits for it any longer, but what was accepted is still finished.
         self.0.runtime.spawn(async move { shared.close().await });
         Err(Error::new(
             ErrorKind::Timeout,

@@ -300,7 +300,8 @@ async fn keep(
 ) -> Outcome {
     let replaced = begun.record.grant.serial();
     let was_refused = slot.is_refused(replaced);
-    let save = Save::new(begun.intent, response, started);
+    let took = shared.clock.now().since(started);
+    let save = Save::new(begun.intent, response, started, took);
     let outcome = match save
         .attempt(shared, slot, begun.record, begun.version)
         .await

@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::EventKind;
 use crate::grant::{GrantState, Record, Revocation};
-use crate::provider::{RefreshError, Verdict};
+use crate::provider::Verdict;
 use crate::rt::timeout;
 use crate::secret::Secret;
 use crate::store::Expected;
@@ -19,28 +19,34 @@ pub(super) const FIRST_RETRY: Duration = Duration::from_secs(60);
 const LAST_RETRY: Duration = Duration::from_secs(3_600);
 /// How long it is tried before it is given up.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// No revocation takes longer.
+const LONGEST: Duration = Duration::from_secs(10);
 /// Tokens of flights that were under way join the one of the grant.
 const MAX_TOKENS: usize = 4;
 
 impl Shared {
-    /// Revokes what the mark in the row holds, if that is to be done; nobody waits for it.
+    /// Revokes what the mark in the row holds, if that is to be done. Nobody waits for it,
+    /// a shutdown included: what is not done now is due later.
     pub(super) fn revoke_behind(self: &Arc<Self>, slot: &Arc<Slot>) {
-        if slot.provider().revoker.is_none() {
+        if slot.provider().revoker.is_none() || self.is_shut_down() {
             return;
         }
-        let (Ok(underway), Some(hold)) = (self.begin(), slot.hold()) else {
+        let Some(hold) = slot.hold() else {
             return;
         };
         let shared = Arc::clone(self);
         self.runtime.spawn(async move {
             // It is due again if this fails.
             let _ = shared.revoke(&hold).await;
-            drop((hold, underway));
         });
     }
 
     /// Asks the token service once, and notes in the mark how that went.
-    pub(super) async fn revoke(&self, hold: &Hold) -> Result<(), Error> {
+    async fn revoke(&self, hold: &Hold) -> Result<(), Error> {
+        // Before the look: a user who is back by now must not lose the new tokens.
+        let Some(_place) = self.gate(hold)?.revocation() else {
+            return Ok(());
+        };
         let Some(Opened { version, record }) = self.load(hold).await? else {
             return Ok(());
         };
@@ -50,16 +56,13 @@ impl Shared {
         let Some(left) = &record.revocation else {
             return Ok(());
         };
-        let done = self.ask(hold, &left.tokens).await;
-        let now = self.clock.now();
-        let next = match done {
-            Ok(()) => None,
-            Err(_) => retried(left, since, now),
-        };
-        let kind = match (&done, &next) {
-            (Ok(()), _) => Some(EventKind::Revoked),
-            (Err(_), None) => Some(EventKind::RevocationFailed),
-            (Err(_), Some(_)) => None,
+        let refused = self.ask(hold, &left.tokens).await;
+        let (done, now) = (refused.is_empty(), self.clock.now());
+        let next = retried(left.attempts, refused, since, now);
+        let kind = match &next {
+            _ if done => Some(EventKind::Revoked),
+            None => Some(EventKind::RevocationFailed),
+            Some(_) => None,
         };
         let record = Record {
             revocation: next,
@@ -75,45 +78,42 @@ impl Shared {
         Ok(())
     }
 
-    async fn ask(&self, slot: &Slot, tokens: &[Secret]) -> Result<(), RefreshError> {
+    /// Asks for each of `tokens` to be revoked; those that were not.
+    async fn ask(&self, slot: &Slot, tokens: &[Secret]) -> Vec<Secret> {
         let provider = slot.provider();
-        // One that can no longer be asked is tried, too, until it is given up.
-        let unable = || RefreshError::new(Verdict::Misconfigured, "nobody can revoke this");
-        let revoker = provider.revoker.as_ref().ok_or_else(unable)?;
-        let _place = match self.gate(slot) {
-            Ok(gate) => gate.place().await,
-            Err(_) => None,
+        let Some(revoker) = &provider.revoker else {
+            return tokens.to_vec();
         };
+        let limit = provider.policy.exchange_timeout.min(LONGEST);
+        let mut refused = Vec::new();
         for token in tokens {
-            let limit = provider.policy.exchange_timeout;
-            let answer = timeout(limit, revoker.revoke(token)).await;
-            match answer.unwrap_or_else(|_| Err(no_answer())) {
-                // The token is no good any more, which is all that was wanted.
-                Err(error) if error.verdict() != Verdict::Dead => return Err(error),
-                Ok(()) | Err(_) => {}
+            match timeout(limit, revoker.revoke(token)).await {
+                Ok(Ok(())) => {}
+                // It is no good any more, which is all that was wanted.
+                Ok(Err(error)) if error.verdict() == Verdict::Dead => {}
+                Ok(Err(_)) | Err(_) => refused.push(token.clone()),
             }
         }
-        Ok(())
+        refused
     }
 }
 
-fn no_answer() -> RefreshError {
-    RefreshError::new(
-        Verdict::Ambiguous,
-        "the token service did not answer in time",
-    )
-}
-
-/// What is left after another failure, or nothing if it is given up.
-fn retried(left: &Revocation, since: Timestamp, now: Timestamp) -> Option<Revocation> {
-    if now.since(since) >= GIVEN_UP_AFTER {
+/// What is left after another try that was `refused` for some, or nothing if it is done or
+/// given up.
+fn retried(
+    attempts: u32,
+    refused: Vec<Secret>,
+    since: Timestamp,
+    now: Timestamp,
+) -> Option<Revocation> {
+    if refused.is_empty() || now.since(since) >= GIVEN_UP_AFTER {
         return None;
     }
-    let delay = FIRST_RETRY * 2u32.saturating_pow(left.attempts.min(8));
+    let delay = FIRST_RETRY * 2u32.saturating_pow(attempts.min(8));
     Some(Revocation {
-        attempts: left.attempts.saturating_add(1),
+        tokens: refused,
+        attempts: attempts.saturating_add(1),
         next: now + delay.min(LAST_RETRY),
-        ..left.clone()
     })
 }
 
@@ -146,7 +146,7 @@ mod tests {
             attempts: 0,
             next: since,
         };
-        while let Some(next) = retried(&left, since, now) {
+        while let Some(next) = retried(left.attempts, left.tokens.clone(), since, now) {
             let delay = next.next.since(now);
             assert!(delay >= FIRST_RETRY && delay <= LAST_RETRY);
             (now, left, tries) = (next.next, next, tries + 1);

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::{GrantState, Intent, Record, TokenResponse};
-use crate::rt::sleep;
+use crate::rt::timeout;
 use crate::store::{Expected, SaveOutcome, Version};
 
 /// Tokens that were issued and are not stored yet.
@@ -20,6 +20,8 @@ pub(super) struct Save {
     intent: Intent,
     response: TokenResponse,
     started: Timestamp,
+    /// How long the exchange took.
+    took: Duration,
     /// Where the next try starts from, after a failed one.
     base: Option<(Record, Version)>,
 }
@@ -34,11 +36,17 @@ const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
 impl Save {
-    pub(super) fn new(intent: Intent, response: TokenResponse, started: Timestamp) -> Self {
+    pub(super) fn new(
+        intent: Intent,
+        response: TokenResponse,
+        started: Timestamp,
+        took: Duration,
+    ) -> Self {
         Self {
             intent,
             response,
             started,
+            took,
             base: None,
         }
     }
@@ -55,10 +63,11 @@ impl Save {
             if record.grant.is_disconnected() {
                 return self.leave_behind(shared, slot, record, version).await;
             }
+            let was_known = record.grant.reconnect_by;
             let (next, unusable) = self.applied_to(&record, slot);
             let found = match shared.save(slot, &next, Expected::Version(version)).await {
                 Ok(SaveOutcome::Saved(_)) => {
-                    return Attempt::Settled(self.stored(shared, slot, &next, unusable));
+                    return Attempt::Settled(self.stored(shared, slot, &next, unusable, was_known));
                 }
                 // Only the row knows what happened.
                 Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => shared.load(slot).await,
@@ -79,7 +88,7 @@ impl Save {
             };
             match (settle(found.as_ref(), &self.intent, &record), found) {
                 (Settle::Stored, Some(found)) => {
-                    let outcome = self.stored(shared, slot, &found.record, unusable);
+                    let outcome = self.stored(shared, slot, &found.record, unusable, was_known);
                     return Attempt::Settled(outcome);
                 }
                 (Settle::SaveAgain, Some(found)) => {
@@ -158,9 +167,14 @@ impl Save {
     pub(super) async fn until_stored(self: Box<Self>, shared: &Arc<Shared>, slot: &Arc<Slot>) {
         let mut save = self;
         let mut delay = RETRY_FIRST;
+        let mut stop = shared.stop.subscribe();
         loop {
-            sleep(delay).await;
-            delay = (delay * 2).min(RETRY_LAST);
+            // Woken by a shutdown, whose time is short.
+            if timeout(delay, stop.changed()).await.is_ok() || shared.is_shut_down() {
+                delay = RETRY_FIRST;
+            } else {
+                delay = (delay * 2).min(RETRY_LAST);
+            }
             let Some((record, version)) = save.base.take() else {
                 return;
             };
@@ -207,19 +221,18 @@ impl Save {
         slot: &Slot,
         record: &Record,
         unusable: Option<Error>,
+        was_known: Option<Timestamp>,
     ) -> Outcome {
         slot.publish(record);
         if let Some(error) = unusable {
             let message = "the token service answered an access token that cannot be used";
             return Error::with_source(ErrorKind::TokenService, message, error).into();
         }
-        let (serial, took) = (
-            record.grant.serial(),
-            shared.clock.now().since(self.started),
-        );
+        let (serial, took) = (record.grant.serial(), self.took);
         shared.emit(slot, EventKind::Refreshed { serial, took });
-        if let Some(by) = record.grant.reconnect_by {
-            shared.emit(slot, EventKind::ReconnectBy { by });
+        match record.grant.reconnect_by {
+            Some(by) if was_known.is_none() => shared.emit(slot, EventKind::ReconnectBy { by }),
+            Some(_) | None => {}
         }
         Outcome::Done
     }

@@ -202,7 +202,8 @@ impl Shared {
             Ok(flight) => flight,
             Err(error) => {
                 // Too early for us: another instance may have refreshed it meanwhile.
-                if slot.may_look(self.clock.now()) {
+                let look = slot.work().may_look(self.clock.now());
+                if look {
                     let found = before(deadline, self.load(slot)).await;
                     if let Ok(Some(found)) = found {
                         slot.publish(&found.record);

@@ -120,6 +120,17 @@ impl Work {
     pub(super) fn epoch(&self) -> u64 {
         self.seen.0
     }
+
+    /// Whether it is time to look whether somebody else has refreshed the grant: at most
+    /// once a second.
+    pub(super) fn may_look(&mut self, now: Timestamp) -> bool {
+        let second = Duration::from_secs(1);
+        let may = self.looked_at.is_none_or(|at| now.since(at) >= second);
+        if may {
+            self.looked_at = Some(now);
+        }
+        may
+    }
 }
 
 impl Slot {
@@ -322,18 +333,6 @@ impl Slot {
                 in_a_row,
             });
         }
-    }
-
-    /// Whether it is time to look whether somebody else has refreshed the grant: at most
-    /// once a second.
-    pub(super) fn may_look(&self, now: Timestamp) -> bool {
-        let mut work = self.work.lock();
-        let looked = work.looked_at.replace(now);
-        let wait = looked.is_some_and(|at| now.since(at) < Duration::from_secs(1));
-        if wait {
-            work.looked_at = looked;
-        }
-        !wait
     }
 
     pub(super) fn seen(&self) -> (u64, u64) {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::flight::Need;
 use super::slot::Hold;
 use super::upkeep::{Task, next_task};
-use super::{Shared, jitter};
+use super::{Opened, Shared, jitter};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
-use crate::grant::{ReauthReason, Record};
+use crate::grant::{GrantState, Intent, ReauthReason, Record, Serial};
 use crate::key::GrantKey;
 use crate::rt::{timeout, watch};
 use crate::store::{Expected, Found, RowKey, SaveOutcome, Version};
@@ -17,9 +17,9 @@ use crate::store::{Expected, Found, RowKey, SaveOutcome, Version};
 const EVERY: Duration = Duration::from_secs(60);
 /// A row that was claimed is left to its claimer for so long.
 const CLAIM: Duration = Duration::from_secs(60);
-/// A row that was due and has nothing to be done about is looked at again after this.
-const PUT_OFF: Duration = Duration::from_secs(24 * 3_600);
-const BATCH: usize = 64;
+const BATCH: usize = 256;
+/// For how many rounds after a start one batch is taken at a time.
+const SMEARED: u32 = 10;
 const PAGE: usize = 256;
 /// How many grants are worked on at once: users come first.
 const AT_ONCE: usize = 4;
@@ -88,12 +88,19 @@ pub(super) fn start(shared: &Arc<Shared>) {
 async fn sweep_on(manager: Weak<Shared>, mut stop: watch::Receiver<bool>) {
     // Instances that start together do not sweep together.
     let mut wait = EVERY * u32::from(jitter()) / 255;
+    let mut rounds = 0;
     while timeout(wait, stop.changed()).await.is_err() {
         let Some(shared) = manager.upgrade() else {
             return;
         };
-        // A store that fails now may work next time.
-        let _ = shared.sweep_due().await;
+        // What has become due during a long stop is not done all at once.
+        let batches = if rounds < SMEARED { 1 } else { usize::MAX };
+        let runtime = shared.runtime.clone();
+        // A store that fails or panics now may work next time.
+        let _ = runtime
+            .spawn(async move { shared.sweep_due(batches).await })
+            .await;
+        rounds = (rounds + 1).min(SMEARED);
         wait = EVERY;
     }
 }
@@ -112,15 +119,20 @@ struct Visit {
 
 impl Shared {
     /// Does what is due by the store's index.
-    async fn sweep_due(self: &Arc<Self>) -> Result<(), Error> {
-        while !self.is_shut_down() {
+    async fn sweep_due(self: &Arc<Self>, batches: usize) -> Result<(), Error> {
+        for _ in 0..batches {
+            if self.is_shut_down() {
+                break;
+            }
             let claimed = self.store.claim_due(BATCH, CLAIM).await?;
             if claimed.is_empty() {
                 break;
             }
             let visits = claimed
                 .into_iter()
-                .filter_map(|(row, found)| self.visit(row, found).ok());
+                .filter_map(|(row, found)| self.visit(row, found).ok())
+                // Filed by an instance that knows more of its provider: left to that one.
+                .filter(|visit| visit.next.is_some());
             self.work_on(visits.collect()).await;
         }
         Ok(())
@@ -213,22 +225,26 @@ impl Shared {
             return Ok(());
         }
         match visit.task {
-            Some(Task::Renew) => {
-                slot.publish(&visit.record);
-                let flight = self.join(slot, visit.record.grant.serial(), Need::Soon)?;
-                return flight.landed().await;
+            Some(Task::Renew) => return self.renew(slot, &visit.record).await,
+            // Not waited for: a service that hangs would keep renewals from their time.
+            Some(Task::Revoke) => self.revoke_behind(slot),
+            Some(Task::GiveUp(reason)) => {
+                let grant = &visit.record.grant;
+                // The clock alone ends nothing that was not tried.
+                if grant.can_refresh() && grant.reconnect_by.is_none() {
+                    let tried = self.renew(slot, &visit.record).await;
+                    if tried.is_ok() {
+                        return Ok(());
+                    }
+                }
+                return self.end(slot, grant.serial(), reason).await;
             }
-            Some(Task::Revoke) => return self.revoke(slot).await,
-            Some(Task::GiveUp(reason)) => return self.end(slot, visit, reason).await,
-            None if visit.is_misfiled() => {
+            None if visit.is_misfiled() && visit.record.intent.is_none() => {
                 let mut record = visit.record.clone();
                 record.sequence += 1;
-                // An instance that knows more of its provider may have filed it: not forgotten,
-                // only put off.
-                let due = visit.next.or(Some(self.clock.now() + PUT_OFF));
                 // Whoever changes it meanwhile files it, too.
                 let expected = Expected::Version(visit.version);
-                if let SaveOutcome::Saved(_) = self.store.save(&record, due, expected).await? {
+                if let SaveOutcome::Saved(_) = self.save(slot, &record, expected).await? {
                     slot.publish(&record);
                 }
             }
@@ -237,22 +253,35 @@ impl Shared {
         Ok(())
     }
 
-    /// Marks a grant that can never be used again.
-    async fn end(&self, slot: &Hold, visit: &Visit, reason: ReauthReason) -> Result<(), Error> {
-        let intent = visit.record.intent;
-        if intent.is_some_and(|intent| self.clock.now() < intent.deadline)
-            || slot.work().flight.is_some()
-        {
+    async fn renew(self: &Arc<Self>, slot: &Hold, record: &Record) -> Result<(), Error> {
+        slot.publish(record);
+        let flight = self.join(slot, record.grant.serial(), Need::Soon)?;
+        flight.landed().await
+    }
+
+    /// Marks a grant that can never be used again, if it still has the token of `serial`.
+    async fn end(&self, slot: &Hold, serial: Serial, reason: ReauthReason) -> Result<(), Error> {
+        let Some(Opened {
+            version,
+            mut record,
+        }) = self.load(slot).await?
+        else {
+            return Ok(());
+        };
+        if record.grant.serial() != serial || record.grant.state != GrantState::Active {
+            return Ok(());
+        }
+        let live = |intent: Intent| self.clock.now() < intent.deadline;
+        if record.intent.is_some_and(live) || slot.work().flight.is_some() {
             // Its last exchange may bring something yet.
             return Err(Error::new(
                 ErrorKind::TokenService,
                 "a refresh of the grant is under way",
             ));
         }
-        let mut record = visit.record.clone();
         self.give_up(slot, &mut record, reason);
-        let expected = Expected::Version(visit.version);
-        if let SaveOutcome::Saved(_) = self.save(slot, &record, expected).await? {
+        let saved = self.save(slot, &record, Expected::Version(version)).await?;
+        if let SaveOutcome::Saved(_) = saved {
             slot.publish(&record);
             self.emit_state(slot, &record.grant);
         }

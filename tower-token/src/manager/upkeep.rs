@@ -22,6 +22,8 @@ pub(super) enum Task {
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// By how much the token service's clock may differ from ours.
 const SKEW: Duration = Duration::from_secs(300);
+/// How long a renewal is still tried after the stated end.
+const LAST_TRIES: Duration = Duration::from_secs(24 * 3_600);
 /// No refresh token is renewed earlier than this before its end.
 const MAX_WINDOW: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// The sweeper comes by once a minute.
@@ -41,8 +43,11 @@ pub(super) fn next_task(
         (GrantState::Disconnected { .. }, Some(left)) => Some((left.next, Task::Revoke)),
         (GrantState::Disconnected { since }, None) => Some((since + KEPT, Task::Purge)),
         (GrantState::NeedsReauth { since, .. }, _) => {
-            // Its access token may be good for longer.
-            let used_until = grant.expires_at().map_or(since, |at| at.max(since));
+            let used_until = match &grant.access_token {
+                // Good for all that is known.
+                Some(token) => token.expires_at()?.max(since),
+                None => since,
+            };
             Some((used_until + KEPT, Task::Purge))
         }
         (GrantState::Active, _) if !grant.can_refresh() => {
@@ -52,7 +57,12 @@ pub(super) fn next_task(
         }
         (GrantState::Active, _) => {
             if let Some(ends_at) = grant.refresh_expires_at {
-                let over = ends_at + SKEW;
+                // One that was seen not to move is believed. Else clocks may be wrong, or the
+                // answers leave out that it moved: it is tried to the last, and beyond.
+                let over = match grant.reconnect_by {
+                    Some(_) => ends_at + SKEW,
+                    None => ends_at + LAST_TRIES,
+                };
                 if now >= over || grant.reconnect_by.is_some() {
                     let task = Task::GiveUp(ReauthReason::RefreshTokenExpired);
                     return Some((over, task));
@@ -131,6 +141,8 @@ mod tests {
         final_week.grant.reconnect_by = final_week.grant.refresh_expires_at;
         let mut refused = record(tokens());
         refused.grant.give_up(ReauthReason::Refused, NOW);
+        let mut endless = record(TokenResponse::new("t").refresh_token("r"));
+        endless.grant.give_up(ReauthReason::Refused, NOW);
         let mut gone = record(tokens());
         gone.grant = Grant::disconnected(key(), 2, NOW);
         let mut untold = gone.clone();
@@ -178,7 +190,13 @@ mod tests {
                 NOW,
                 Some((7 * DAY * 3 / 4, Task::Renew)),
             ),
-            (week, None, NOW + 8 * DAY, Some((7 * DAY + SKEW, ended))),
+            (
+                week.clone(),
+                None,
+                NOW + 7 * DAY,
+                Some((7 * DAY * 3 / 4, Task::Renew)),
+            ),
+            (week, None, NOW + 8 * DAY, Some((8 * DAY, ended))),
             (final_week, None, NOW, Some((7 * DAY + SKEW, ended))),
             // Short ones, too.
             (
@@ -201,6 +219,7 @@ mod tests {
             ),
             (record(TokenResponse::new("t")), None, NOW, None),
             (refused, None, NOW, Some((HOUR + KEPT, Task::Purge))),
+            (endless, None, NOW, None),
             (gone, None, NOW, Some((KEPT, Task::Purge))),
             (untold, None, NOW, Some((HOUR, Task::Revoke))),
         ];

@@ -37,8 +37,7 @@ impl BackChannel {
         }
     }
 
-    /// Posts a form as the client; `audience` is whom a signed assertion is for. Anything but
-    /// a success is an error.
+    /// Posts a form as the client; `audience` is whom a signed assertion is for.
     async fn post(
         &self,
         endpoint: &Uri,
@@ -69,17 +68,12 @@ impl BackChannel {
                 format!("the token service answered more than {MAX_BODY} bytes"),
             ),
         })?;
-        if answer.status.is_success() {
-            return Ok(answer);
-        }
-        let now = SystemClock::new().now();
-        Err(judge(
-            answer.status,
-            &answer.headers,
-            &answer.body,
-            now,
-            &self.rules,
-        ))
+        Ok(answer)
+    }
+
+    /// What an answer means that is not what was asked for.
+    fn judge(&self, answer: &Answer) -> RefreshError {
+        judge_by(answer, &self.rules)
     }
 
     fn request(&self, endpoint: &Uri, parameters: &[(&str, &str)]) -> Request<Bytes> {
@@ -97,6 +91,11 @@ impl BackChannel {
         }
         request
     }
+}
+
+fn judge_by(answer: &Answer, rules: &[VerdictRule]) -> RefreshError {
+    let now = SystemClock::new().now();
+    judge(answer.status, &answer.headers, &answer.body, now, rules)
 }
 
 /// The refresh grant (RFC 6749 section 6).
@@ -126,13 +125,11 @@ impl Refresher for RefreshGrant {
             .channel
             .post(&self.endpoint, &self.audience, parameters)
             .await?;
-        TokenResponse::from_json(&answer.body).map_err(|error| {
-            RefreshError::new(
-                Verdict::Ambiguous,
-                "the token service's answer could not be read",
-            )
-            .with_source(error)
-        })
+        let judged = self.channel.judge(&answer);
+        if !answer.status.is_success() {
+            return Err(judged);
+        }
+        TokenResponse::from_json(&answer.body).map_err(|error| judged.with_source(error))
     }
 }
 
@@ -157,10 +154,16 @@ impl RevokeToken {
 impl Revoker for RevokeToken {
     async fn revoke(&self, token: &Secret) -> Result<(), RefreshError> {
         let parameters = vec![("token", token.expose())];
-        self.channel
+        let answer = self
+            .channel
             .post(&self.endpoint, &self.audience, parameters)
             .await?;
-        Ok(())
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        // Not one of RFC 7009, and seen for a token that is no good any more.
+        let rules = [VerdictRule::new(Verdict::Dead).error("invalid_token")];
+        Err(judge_by(&answer, &rules))
     }
 }
 

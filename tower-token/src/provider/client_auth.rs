@@ -5,10 +5,12 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::verdict::{RefreshError, Verdict};
@@ -53,7 +55,8 @@ pub trait ClientAssertion: Send + Sync + 'static {
     /// minute or so. Asked for every request anew, retries included. Most services want a
     /// `kid` in its header.
     ///
-    /// An error counts as a token service that cannot be reached now: nothing was sent.
+    /// An error counts as a token service that cannot be reached now: nothing was sent. So
+    /// does a signature that takes longer than 5 seconds.
     fn sign(
         &self,
         claims: AssertionClaims<'_>,
@@ -95,6 +98,8 @@ impl<S: ClientAssertion> DynClientAssertion for S {
     }
 }
 
+/// How long a signature may take.
+const SIGNING_LIMIT: Duration = Duration::from_secs(5);
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 /// The client's identity, and how it is shown.
@@ -157,11 +162,18 @@ impl ClientAuth {
             client_id: id,
             audience,
         };
-        let signed = signer.sign(claims).await.map_err(|error| {
-            let message = "the client assertion could not be signed";
-            RefreshError::new(Verdict::Transient { retry_after: None }, message).with_source(error)
-        })?;
-        Ok(Some(signed))
+        // Nothing was sent yet, whatever comes of this.
+        let unsigned = |message| {
+            let verdict = Verdict::Transient { retry_after: None };
+            RefreshError::new(verdict, message)
+        };
+        match timeout(SIGNING_LIMIT, signer.sign(claims)).await {
+            Ok(Ok(signed)) => Ok(Some(signed)),
+            Ok(Err(error)) => {
+                Err(unsigned("the client assertion could not be signed").with_source(error))
+            }
+            Err(_) => Err(unsigned("the client assertion was not signed in time")),
+        }
     }
 
     pub(crate) fn assertion_parameters(assertion: &Secret) -> [(&'static str, &str); 2] {

@@ -169,6 +169,13 @@ impl IntoProvider for OAuth2 {
             Some(transport) => transport,
             None => default_transport(name, endpoint.scheme_str() == Some("http"))?,
         };
+        if self.rules.iter().any(|rule| !rule.is_narrowed()) {
+            return Err(config(
+                name,
+                "a verdict_rule has to say of which answers it speaks: add .status, .error or \
+                 .empty_body to it",
+            ));
+        }
         let channel = BackChannel::new(client, transport, self.rules);
         let channel = Arc::new(channel);
         let revoker = revocation.map(|revocation| -> Arc<dyn DynRevoker> {
@@ -232,6 +239,7 @@ impl fmt::Debug for OAuth2 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Verdict;
     use super::super::transport::testing::Never;
     use super::*;
 
@@ -255,6 +263,9 @@ mod tests {
         }
         let revoking = at("https://a.example/token").revocation_endpoint("http://a.example/r");
         assert!(problem(revoking).contains("revocation endpoint"));
+        let rule = VerdictRule::new(Verdict::Dead);
+        let rash = at("https://a.example/token").verdict_rule(rule);
+        assert!(problem(rash).contains("verdict_rule"));
         let unnamed = OAuth2::new("p", "https://a.example/token");
         assert!(problem(unnamed).contains(".client_secret_basic"));
         let origin = at("https://a.example/token").allow_origin("https://b.example/path?key=hush");

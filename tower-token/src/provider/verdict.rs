@@ -112,8 +112,8 @@ pub struct VerdictRule {
 }
 
 impl VerdictRule {
-    /// A rule for every answer that is no success; narrow it by the methods below, all of
-    /// which have to hold.
+    /// A rule for every answer that brings no tokens; narrow it by the methods below, all of
+    /// which have to hold. At least one has to be there.
     pub fn new(verdict: Verdict) -> Self {
         Self {
             verdict,
@@ -142,6 +142,11 @@ impl VerdictRule {
     pub fn empty_body(mut self) -> Self {
         self.empty_body = true;
         self
+    }
+
+    /// Whether it says of which answers it speaks.
+    pub(crate) fn is_narrowed(&self) -> bool {
+        self.status.is_some() || self.error.is_some() || self.empty_body
     }
 
     fn applies(&self, status: StatusCode, error: Option<&str>, body: &[u8]) -> bool {
@@ -200,11 +205,19 @@ fn common(status: StatusCode, error: Option<&str>) -> Verdict {
     let transient = Verdict::Transient { retry_after: None };
     match (status.as_u16(), error) {
         (429, _) => transient,
+        // Some services answer an error with a success; without one nobody knows what it is.
+        (200..=299, Some(_)) => match common(StatusCode::BAD_REQUEST, error) {
+            Verdict::Transient { .. } => Verdict::Ambiguous,
+            verdict => verdict,
+        },
         // A proxy in front answers these too, so the exchange may have happened.
         (500..=599 | 408, _) => Verdict::Ambiguous,
         // Followed, a redirect would replay the secrets to another place.
         (300..=399, _) => Verdict::Misconfigured,
-        (400..=499, Some("invalid_grant")) => Verdict::Dead,
+        // The latter two as GitHub and Slack call it.
+        (400..=499, Some("invalid_grant" | "bad_refresh_token" | "invalid_refresh_token")) => {
+            Verdict::Dead
+        }
         (
             400..=499,
             Some(
@@ -281,6 +294,16 @@ mod tests {
                 r#"{"error":"temporarily_unavailable"}"#,
                 Verdict::Ambiguous,
             ),
+            (200, r#"{"error":"bad_refresh_token"}"#, Verdict::Dead),
+            (
+                200,
+                r#"{"ok":false,"error":"invalid_refresh_token"}"#,
+                Verdict::Dead,
+            ),
+            (200, r#"{"error":"invalid_client"}"#, Verdict::Misconfigured),
+            (200, r#"{"error":"whatever"}"#, Verdict::Ambiguous),
+            (200, "{}", Verdict::Ambiguous),
+            (200, "", Verdict::Ambiguous),
             (307, "", Verdict::Misconfigured),
             (302, "", Verdict::Misconfigured),
         ];

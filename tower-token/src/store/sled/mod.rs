@@ -194,7 +194,9 @@ impl ByteStore for SledStore {
         }
         for (key, ()) in due {
             // An entry may be ahead of its row, or behind it.
-            if let Some(row) = self.load(&key).await?.filter(|row| row.is_due(now)) {
+            // One that cannot be read now is due again later, and holds up no other.
+            let row = self.load(&key).await.ok().flatten();
+            if let Some(row) = row.filter(|row| row.is_due(now)) {
                 claimed.push((key, row));
             }
         }
