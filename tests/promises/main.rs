@@ -11,6 +11,7 @@ mod a_request_is_healed_once;
 mod a_token_goes_nowhere_else;
 mod an_error_never_replaces_a_usable_token;
 mod an_unknown_outcome_goes_by_the_rotation;
+mod any_interleaving_keeps_the_invariants;
 mod every_fault_has_a_stated_end;
 mod every_save_is_settled;
 mod idle_grants_are_looked_after;
@@ -26,4 +27,5 @@ mod users_come_and_go;
 mod what_happens_is_seen;
 mod what_is_due_is_refreshed_behind;
 
+mod model;
 mod support;

@@ -28,8 +28,9 @@ pub(super) struct Situation {
     pub(super) stale: Serial,
     /// This manager.
     pub(super) us: Owner,
-    /// The time that intents go by.
-    pub(super) store_now: Timestamp,
+    /// The time that intents go by, between these two.
+    pub(super) earliest: Timestamp,
+    pub(super) latest: Timestamp,
     /// Until when another, whose tokens wait to be stored, goes first.
     pub(super) holder_first: Timestamp,
     pub(super) rotation: Rotation,
@@ -44,7 +45,8 @@ pub(super) fn decide(
     let Situation {
         stale,
         us,
-        store_now,
+        earliest,
+        latest,
         holder_first,
         rotation,
     } = situation;
@@ -63,13 +65,13 @@ pub(super) fn decide(
         None => Decision::Exchange,
         Some(_) if rotation == Rotation::Reusable => Decision::Exchange,
         // One flight per grant here: an intent of ours is left from an earlier one.
-        Some(intent) if intent.owner != us && store_now < intent.deadline => {
+        Some(intent) if intent.owner != us && earliest < intent.deadline => {
             Decision::WaitUntil(intent.deadline)
         }
-        Some(intent) if rotation.allows_again(intent.started, store_now) => Decision::Exchange,
+        Some(intent) if rotation.allows_again(intent.started, latest) => Decision::Exchange,
         Some(_) if !may_retry_unknown() => Decision::LeaveAlone,
         // Whoever wrote it may hold the tokens that it brought.
-        Some(intent) if intent.owner != us && store_now < holder_first => {
+        Some(intent) if intent.owner != us && earliest < holder_first => {
             Decision::WaitUntil(holder_first)
         }
         Some(_) => Decision::Exchange,
@@ -133,7 +135,8 @@ mod tests {
         let situation = Situation {
             stale: FIRST,
             us: US,
-            store_now: NOW,
+            earliest: NOW,
+            latest: NOW,
             holder_first,
             rotation,
         };

@@ -26,7 +26,6 @@ impl Shared {
                 return Ok(());
             }
             if let Some(record) = old.filter(|record| record.grant.is_disconnected()) {
-                slot.publish(record);
                 self.emit(&slot, EventKind::Disconnected);
                 if record.connect == mark {
                     self.revoke_behind(&slot);

@@ -89,18 +89,15 @@ async fn declare_dead(
             version,
         } = found;
         if record.grant.is_disconnected() {
-            slot.publish(&record);
             return Outcome::Ended(not_connected());
         }
         let sent = &begun.record.grant;
         if record.grant.epoch == sent.epoch && record.grant.state != GrantState::Active {
             // A sibling's verdict, or ours, whose acknowledgement was lost.
-            slot.publish(&record);
             shared.emit_state(slot, &record.grant);
             return Outcome::Ended(needs_reauth());
         }
         if record.grant.epoch != sent.epoch || record.grant.refresh_token != sent.refresh_token {
-            slot.publish(&record);
             shared.emit(
                 slot,
                 EventKind::Adopted {
@@ -112,7 +109,7 @@ async fn declare_dead(
         let siblings = record
             .intent
             .filter(|intent| intent.exchange != begun.intent.exchange);
-        if siblings.is_some_and(|intent| lease.now() < intent.deadline) {
+        if siblings.is_some_and(|intent| lease.earliest() < intent.deadline) {
             // It may be about to store what that very token brought.
             return Error::with_source(
                 ErrorKind::TokenService,

@@ -22,6 +22,7 @@ pub(super) struct FlightHandle {
     landed: watch::Receiver<Landed>,
     /// The token that it began for.
     pub(super) stale: Serial,
+    pub(super) need: Need,
 }
 
 impl FlightHandle {
@@ -118,6 +119,7 @@ impl Shared {
         let handle = FlightHandle {
             landed: receiver,
             stale,
+            need,
         };
         work.flight = Some(handle.clone());
         drop(work);

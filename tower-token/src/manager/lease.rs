@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Shared;
 use super::slot::Slot;
 use crate::clock::Timestamp;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::Serial;
 use crate::rt::{JoinHandle, sleep, spawn};
@@ -16,6 +16,9 @@ use crate::store::Lease;
 /// How long a holder that died keeps others waiting.
 const TTL: Duration = Duration::from_secs(6);
 const RENEW_EVERY: Duration = Duration::from_secs(2);
+/// How well the store's time has to be known, and how often that is tried.
+const CERTAIN: Duration = Duration::from_secs(1);
+const TRIES: u32 = 3;
 /// How often one who waits looks whether the holder is done.
 const POLL: Duration = Duration::from_millis(250);
 
@@ -29,8 +32,11 @@ pub(super) enum Leased {
 pub(super) struct HeldLease {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
-    /// The store's time when the lease was granted, and ours.
-    granted: (Timestamp, Timestamp),
+    /// The store's time when the lease was granted: between when it was asked for and when
+    /// it was answered, in ours.
+    granted: Timestamp,
+    asked: Timestamp,
+    answered: Timestamp,
     renewal: JoinHandle<()>,
 }
 
@@ -40,24 +46,34 @@ pub(super) async fn take_lease(
     slot: &Arc<Slot>,
     stale: Serial,
 ) -> Result<Leased, Error> {
+    let mut tries = 0;
     loop {
-        // Before the call: the store's time is then never taken for earlier than it is.
         let asked = shared.clock.now();
         let lease = shared.store.lease(slot.key(), shared.owner, TTL).await;
-        match shared.outage.note(lease)? {
+        let answered = shared.clock.now();
+        match shared.outage.note(answered, lease)? {
+            Lease::Granted { .. } if answered.since(asked) > CERTAIN => {
+                tries += 1;
+                if tries == TRIES {
+                    return Err(Error::new(
+                        ErrorKind::Store,
+                        "the store takes too long to answer: nobody knows its time",
+                    ));
+                }
+            }
             Lease::Granted { now } => {
-                shared.outage.works(now);
                 let renewal = spawn(renew(Arc::clone(shared), Arc::clone(slot)));
                 return Ok(Leased::Taken(HeldLease {
                     shared: Arc::clone(shared),
                     slot: Arc::clone(slot),
-                    granted: (now, asked),
+                    granted: now,
+                    asked,
+                    answered,
                     renewal,
                 }));
             }
             Lease::Held { now, until } => {
                 if let Some(found) = shared.load(slot).await? {
-                    slot.publish(&found.record);
                     let serial = found.record.grant.serial();
                     if serial > stale && !found.record.grant.is_disconnected() {
                         shared.emit(slot, EventKind::Adopted { serial });
@@ -80,10 +96,14 @@ async fn renew(shared: Arc<Shared>, slot: Arc<Slot>) {
 }
 
 impl HeldLease {
-    /// The store's time now.
-    pub(super) fn now(&self) -> Timestamp {
-        let (store, ours) = self.granted;
-        store + self.shared.clock.now().since(ours)
+    /// The store's time now, or earlier: whether others' time is over.
+    pub(super) fn earliest(&self) -> Timestamp {
+        self.granted + self.shared.clock.now().since(self.answered)
+    }
+
+    /// The store's time now, or later: whether ours is.
+    pub(super) fn latest(&self) -> Timestamp {
+        self.granted + self.shared.clock.now().since(self.asked)
     }
 
     pub(super) async fn release(mut self) {

@@ -281,11 +281,12 @@ impl Shared {
         }))
     }
 
-    /// The row of `slot`. One that is older than what was seen of it before counts as one
+    /// The row of `slot`, which serves nothing older from here on. One that is older than what was seen of it before counts as one
     /// that does not open.
     async fn find(&self, slot: &Slot) -> Result<Option<Found>, Error> {
         let seen = slot.seen();
-        let mut found = self.outage.note(self.store.load(slot.key()).await)?;
+        let found = self.store.load(slot.key()).await;
+        let mut found = self.outage.note(self.clock.now(), found)?;
         if let Some(Found { record, .. }) = &mut found
             && record.as_ref().is_ok_and(|record| record.rank() < seen)
         {
@@ -293,6 +294,13 @@ impl Shared {
                 ErrorKind::RolledBack,
                 "a stored grant is older than it was before: the store was rolled back",
             ));
+        }
+        if let Some(Found {
+            record: Ok(record), ..
+        }) = &found
+        {
+            // Whatever it was looked up for: from here on nothing older is served.
+            slot.publish(record);
         }
         Ok(found)
     }
@@ -318,8 +326,8 @@ impl Shared {
         expected: Expected,
     ) -> Result<SaveOutcome, Error> {
         let due = self.due(slot, record);
-        self.outage
-            .note(self.store.save(record, due, expected).await)
+        let saved = self.store.save(record, due, expected).await;
+        self.outage.note(self.clock.now(), saved)
     }
 
     fn due(&self, slot: &Slot, record: &Record) -> Option<Timestamp> {

@@ -9,40 +9,34 @@ use crate::rt::AtomicBool;
 
 /// How long after an outage nobody takes another's exchange for lost. Who holds tokens tries
 /// to store them more often than that.
-const HOLDER_FIRST: Duration = Duration::from_secs(10);
+const HOLDER_FIRST: Duration = Duration::from_secs(7);
 
 #[derive(Debug, Default)]
 pub(super) struct Outage {
     failing: AtomicBool,
-    /// When the store was found to work again, in its own time.
+    /// When the store was found to work again.
     over: AtomicU64,
 }
 
 impl Outage {
     /// Notes what became of a call to the store.
-    pub(super) fn note<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        if result
-            .as_ref()
-            .is_err_and(|error| error.kind() == ErrorKind::Store)
-        {
-            self.failing.store(true, Ordering::Relaxed);
+    pub(super) fn note<T>(&self, now: Timestamp, result: Result<T, Error>) -> Result<T, Error> {
+        match &result {
+            Ok(_) if self.failing.swap(false, Ordering::Relaxed) => {
+                self.over.store(now.as_unix_millis(), Ordering::Relaxed);
+            }
+            Err(error) if error.kind() == ErrorKind::Store => {
+                self.failing.store(true, Ordering::Relaxed);
+            }
+            Ok(_) | Err(_) => {}
         }
         result
     }
 
-    /// It works, at this time of its own.
-    pub(super) fn works(&self, now: Timestamp) {
-        if self.failing.swap(false, Ordering::Relaxed) {
-            self.over.store(now.as_unix_millis(), Ordering::Relaxed);
-        }
-    }
-
-    /// Until when whoever holds tokens goes first.
-    pub(super) fn holder_first(&self) -> Timestamp {
-        match self.over.load(Ordering::Relaxed) {
-            0 => Timestamp::from_unix_millis(0),
-            over => Timestamp::from_unix_millis(over) + HOLDER_FIRST,
-        }
+    /// For how long whoever holds tokens still goes first.
+    pub(super) fn holder_first(&self, now: Timestamp) -> Duration {
+        let over = Timestamp::from_unix_millis(self.over.load(Ordering::Relaxed));
+        (over + HOLDER_FIRST).since(now)
     }
 }
 
@@ -51,20 +45,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_failing_store_gives_the_holder_time() {
+    fn only_a_store_that_failed_gives_the_holder_time() {
         let outage = Outage::default();
-        let at = Timestamp::from_unix_millis;
-        outage.works(at(1_000));
-        outage
-            .note(Err::<(), _>(Error::new(ErrorKind::Damaged, "d")))
-            .unwrap_err();
-        outage.works(at(2_000));
-        assert_eq!(outage.holder_first(), at(0));
-        outage
-            .note(Err::<(), _>(Error::new(ErrorKind::Store, "s")))
-            .unwrap_err();
-        outage.works(at(3_000));
-        outage.works(at(4_000));
-        assert_eq!(outage.holder_first(), at(3_000) + HOLDER_FIRST);
+        let at = |secs: u64| Timestamp::from_unix_millis(secs * 1_000_000);
+        let failed = |kind| Err::<(), _>(Error::new(kind, "as told"));
+        let left = |now| outage.holder_first(now);
+        outage.note(at(1), Ok(())).unwrap();
+        outage.note(at(1), failed(ErrorKind::Damaged)).unwrap_err();
+        outage.note(at(1), Ok(())).unwrap();
+        assert_eq!(left(at(1)), Duration::ZERO);
+        outage.note(at(2), failed(ErrorKind::Store)).unwrap_err();
+        outage.note(at(3), Ok(())).unwrap();
+        // What works on tells nothing new.
+        outage.note(at(3) + HOLDER_FIRST, Ok(())).unwrap();
+        assert_eq!(left(at(3)), HOLDER_FIRST);
+        assert_eq!(left(at(3) + HOLDER_FIRST), Duration::ZERO);
     }
 }

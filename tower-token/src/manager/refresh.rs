@@ -97,13 +97,13 @@ async fn under_lease(
             }
             Err(error) => return error.into(),
         };
-        slot.publish(&found.record);
         let may_retry = || may_retry_unknown(shared, slot, &found.record);
         let situation = || Situation {
             stale,
             us: shared.owner,
-            store_now: lease.now(),
-            holder_first: shared.outage.holder_first(),
+            earliest: lease.earliest(),
+            latest: lease.latest(),
+            holder_first: lease.earliest() + shared.outage.holder_first(shared.clock.now()),
             rotation: slot.provider().policy.rotation,
         };
         match decide(&found.record, situation(), may_retry) {
@@ -118,7 +118,7 @@ async fn under_lease(
             }
             Decision::End(error) => return Outcome::Ended(error),
             Decision::WaitUntil(deadline) => {
-                let left = deadline.since(lease.now());
+                let left = deadline.since(lease.earliest());
                 sleep(left.min(Duration::from_millis(250))).await;
             }
             Decision::LeaveAlone => {
@@ -160,7 +160,7 @@ async fn under_lease(
                 let outcome = exchange(shared, slot, begun, lease, pass, lost.is_some()).await;
                 let wait = match &outcome {
                     Outcome::Unknown { retry_after, .. } if !shared.is_shut_down() => {
-                        again_after(again, *retry_after, rotation, first_sent, lease.now())
+                        again_after(again, *retry_after, rotation, first_sent, lease.latest())
                     }
                     _ => None,
                 };
@@ -209,7 +209,7 @@ async fn write_intent(
     found: Opened,
     lease: &HeldLease,
 ) -> Result<Option<Begun>, Error> {
-    let (mut record, now) = (found.record, lease.now());
+    let mut record = found.record;
     let Some(refresh_token) = &record.grant.refresh_token else {
         return Ok(None);
     };
@@ -221,8 +221,8 @@ async fn write_intent(
         exchange: new_exchange()?,
         owner: shared.owner,
         token_hash,
-        started: before.map_or(now, |before| before.started),
-        deadline: now + slot.provider().policy.exchange_limit(),
+        started: before.map_or_else(|| lease.earliest(), |before| before.started),
+        deadline: lease.latest() + slot.provider().policy.exchange_limit(),
     };
     record.intent = Some(intent);
     record.sequence += 1;
@@ -258,7 +258,7 @@ async fn exchange(
     let Some(refresh_token) = begun.record.grant.refresh_token.clone() else {
         return Outcome::Ended(needs_reauth());
     };
-    let left = begun.intent.deadline.since(lease.now());
+    let left = begun.intent.deadline.since(lease.latest());
     if left.is_zero() {
         // Whoever comes next may take the intent for abandoned, so it must not be used.
         clear_intent(shared, slot, begun).await;

@@ -99,7 +99,6 @@ impl Save {
                     version = found.version;
                 }
                 (Settle::Adopt, Some(found)) => {
-                    slot.publish(&found.record);
                     let serial = found.record.grant.serial();
                     shared.emit(slot, EventKind::Adopted { serial });
                     return Attempt::Settled(Outcome::Done);

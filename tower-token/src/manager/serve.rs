@@ -107,14 +107,22 @@ impl Shared {
                     waits += 1;
                     let waited = self.wait(&slot, serial, deadline.as_mut(), usable.is_some());
                     if let Err(error) = waited.await {
+                        let ended = matches!(
+                            error.kind(),
+                            ErrorKind::NotConnected | ErrorKind::NeedsReauth
+                        );
+                        if ended && !loaded && waits < MAX_WAITS {
+                            // What it saw of the row may be older than what we were told.
+                            continue;
+                        }
                         return self.usable_after_all(&slot).ok_or(error);
                     }
                 }
                 Look::Spent | Look::Unknown if !loaded => {
                     loaded = true;
-                    match before(deadline.as_mut(), self.load(&slot)).await? {
-                        Some(found) => slot.publish(&found.record),
-                        None => slot.vanish(),
+                    let found = before(deadline.as_mut(), self.load(&slot)).await?;
+                    if found.is_none() {
+                        slot.vanish();
                     }
                 }
                 Look::Spent => return Err(needs_reauth()),
@@ -204,16 +212,14 @@ impl Shared {
                 // Too early for us: another instance may have refreshed it meanwhile.
                 let look = slot.work().may_look(self.clock.now());
                 if look {
-                    let found = before(deadline, self.load(slot)).await;
-                    if let Ok(Some(found)) = found {
-                        slot.publish(&found.record);
-                    }
+                    // What it says is in the slot.
+                    let _ = before(deadline, self.load(slot)).await;
                 }
                 return Err(error);
             }
         };
         let started = self.clock.now();
-        let began_for = flight.stale;
+        let (began_for, began_as) = (flight.stale, flight.need);
         let landed = before(deadline, flight.landed()).await;
         let took = self.clock.now().since(started);
         self.emit(
@@ -224,8 +230,13 @@ impl Shared {
             },
         );
         match landed {
-            // The user has connected anew since it began: its failure is not theirs.
-            Err(error) if began_for.epoch < stale.epoch && error.kind() != ErrorKind::Timeout => {
+            // The user has connected anew since it began, or it risked less than whoever is in
+            // need: its failure is not theirs.
+            Err(error)
+                if error.kind() != ErrorKind::Timeout
+                    && (began_for.epoch < stale.epoch
+                        || (began_as, need) == (Need::Soon, Need::Now)) =>
+            {
                 Ok(())
             }
             landed => landed,
