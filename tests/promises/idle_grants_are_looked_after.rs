@@ -245,8 +245,9 @@ async fn what_is_due_after_a_start_is_spread() {
     let manager = manager_of(rig.store.clone(), &rig.ring, provider, &rig.clock).await;
     let mut marked = Vec::new();
     let mut events = manager.events(4_096);
-    for _ in 0..5 {
-        tokio::time::sleep(Duration::from_secs(60)).await;
+    for _ in 0..10 {
+        // Less than there is between two sweeps.
+        tokio::time::sleep(Duration::from_secs(44)).await;
         let of_round = std::iter::from_fn(|| events.try_next()).count();
         marked.push(of_round);
     }
@@ -331,7 +332,7 @@ async fn a_setting_that_comes_later_counts_from_the_next_sweep_on() {
     assert_eq!(actions, [SweepAction::Renew; 2]);
     assert_eq!(rig.service.exchanges(), 0, "a dry run does nothing");
     // The other instance may be given the rows first, and sees no reason: it leaves them.
-    for _ in 0..20 {
+    for _ in 0..40 {
         tokio::time::sleep(Duration::from_secs(61)).await;
         rig.clock.advance(Duration::from_secs(61));
     }

@@ -101,7 +101,8 @@ async fn sweep_on(manager: Weak<Shared>, mut stop: watch::Receiver<bool>) {
             .spawn(async move { shared.sweep_due(batches).await })
             .await;
         rounds = (rounds + 1).min(SMEARED);
-        wait = EVERY;
+        // Of several instances not always the same one is first.
+        wait = EVERY - EVERY / 4 * u32::from(jitter()) / 255;
     }
 }
 
