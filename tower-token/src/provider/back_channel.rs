@@ -8,10 +8,10 @@ use http::{HeaderValue, Method, Request, Uri};
 use zeroize::Zeroizing;
 
 use super::client_auth::ClientAuth;
-use super::transport::{Answer, MAX_BODY, Transport, TransportError};
+use super::transport::{Answer, Transport};
 use super::verdict::{RefreshError, Verdict, VerdictRule, judge};
 use super::{RefreshRequest, Refresher, Revoker};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::grant::TokenResponse;
 use crate::secret::{Secret, wiped};
 
@@ -53,27 +53,12 @@ impl BackChannel {
             .transport
             .send(self.request(endpoint, &parameters))
             .await;
-        let answer = sent.map_err(|error| match error {
-            TransportError::NotSent(cause) => RefreshError::new(
-                Verdict::Transient { retry_after: None },
-                "the token service could not be reached",
-            )
-            .with_source(cause),
-            TransportError::Sent(cause) => {
-                RefreshError::new(Verdict::Ambiguous, "the token service's answer was lost")
-                    .with_source(cause)
-            }
-            TransportError::TooLarge => RefreshError::new(
-                Verdict::Ambiguous,
-                format!("the token service answered more than {MAX_BODY} bytes"),
-            ),
-        })?;
-        Ok(answer)
+        sent.map_err(|error| judge(Err(error), now(), &self.rules))
     }
 
     /// What an answer means that is not what was asked for.
     fn judge(&self, answer: &Answer) -> RefreshError {
-        judge_by(answer, &self.rules)
+        judge(Ok(answer), now(), &self.rules)
     }
 
     fn request(&self, endpoint: &Uri, parameters: &[(&str, &str)]) -> Request<Bytes> {
@@ -93,9 +78,8 @@ impl BackChannel {
     }
 }
 
-fn judge_by(answer: &Answer, rules: &[VerdictRule]) -> RefreshError {
-    let now = SystemClock::new().now();
-    judge(answer.status, &answer.headers, &answer.body, now, rules)
+fn now() -> Timestamp {
+    SystemClock::new().now()
 }
 
 /// The refresh grant (RFC 6749 section 6).
@@ -163,7 +147,7 @@ impl Revoker for RevokeToken {
         }
         // Not one of RFC 7009, and seen for a token that is no good any more.
         let rules = [VerdictRule::new(Verdict::Dead).error("invalid_token")];
-        Err(judge_by(&answer, &rules))
+        Err(judge(Ok(&answer), now(), &rules))
     }
 }
 

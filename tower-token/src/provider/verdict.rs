@@ -9,6 +9,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
 
+use super::transport::{Answer, MAX_BODY, TransportError};
 use crate::clock::Timestamp;
 
 /// What a failed exchange means for the grant.
@@ -159,10 +160,35 @@ impl VerdictRule {
     }
 }
 
+/// What it means that a request brought no tokens: from what came of it, the provider's
+/// rules, and the time, which a `Retry-After` may refer to.
+pub(crate) fn judge(
+    came: Result<&Answer, TransportError>,
+    now: Timestamp,
+    rules: &[VerdictRule],
+) -> RefreshError {
+    match came {
+        Ok(answer) => judge_answer(answer.status, &answer.headers, &answer.body, now, rules),
+        Err(TransportError::NotSent(cause)) => RefreshError::new(
+            Verdict::Transient { retry_after: None },
+            "the token service could not be reached",
+        )
+        .with_source(cause),
+        Err(TransportError::Sent(cause)) => {
+            RefreshError::new(Verdict::Ambiguous, "the token service's answer was lost")
+                .with_source(cause)
+        }
+        Err(TransportError::TooLarge) => RefreshError::new(
+            Verdict::Ambiguous,
+            format!("the token service answered more than {MAX_BODY} bytes"),
+        ),
+    }
+}
+
 /// Reads an OAuth error answer (RFC 6749 section 5.2): by the first of the provider's
 /// `rules` that applies, else by what is common. The message names the status and a
 /// registered error code, never anything else of the body.
-pub(crate) fn judge(
+fn judge_answer(
     status: StatusCode,
     headers: &HeaderMap,
     body: &[u8],
@@ -308,7 +334,7 @@ mod tests {
             (302, "", Verdict::Misconfigured),
         ];
         for (status, body, verdict) in table {
-            let judged = judge(
+            let judged = judge_answer(
                 StatusCode::from_u16(*status).unwrap(),
                 &HeaderMap::new(),
                 body.as_bytes(),
@@ -316,6 +342,19 @@ mod tests {
                 &[],
             );
             assert_eq!(judged.verdict(), *verdict, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn no_answer_has_its_verdict_too() {
+        let now = Timestamp::from_unix_millis(0);
+        let transient = Verdict::Transient { retry_after: None };
+        for (error, verdict) in [
+            (TransportError::NotSent("refused".into()), transient),
+            (TransportError::Sent("reset".into()), Verdict::Ambiguous),
+            (TransportError::TooLarge, Verdict::Ambiguous),
+        ] {
+            assert_eq!(judge(Err(error), now, &[]).verdict(), verdict);
         }
     }
 
@@ -345,7 +384,7 @@ mod tests {
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             let now = Timestamp::from_unix_millis(0);
-            let judged = judge(status, &HeaderMap::new(), body.as_bytes(), now, &rules);
+            let judged = judge_answer(status, &HeaderMap::new(), body.as_bytes(), now, &rules);
             assert_eq!(judged.verdict(), verdict, "{status} {body}");
         }
     }
@@ -371,7 +410,7 @@ mod tests {
     #[test]
     fn an_answer_is_never_quoted() {
         let body = br#"{"error":"tok-secret","error_description":"tok-secret"}"#;
-        let error = judge(
+        let error = judge_answer(
             StatusCode::BAD_REQUEST,
             &HeaderMap::new(),
             body,
