@@ -401,6 +401,21 @@ async fn a_renewal_that_fails_is_tried_again() {
     }
     assert_eq!(service.0.exchanges(), 1);
     manager.token(&key).await.unwrap();
+
+    // Nor does it cost the grant if it is away, and left alone, when the clock says that the
+    // end has passed: nobody has asked whether it has.
+    *service.1.lock() = 0;
+    service.0.books.lock().good.1 = clock.now() + 60 * DAY;
+    clock.advance(31 * DAY);
+    for _ in 0..30 {
+        clock.advance(Duration::from_secs(61));
+        tokio::time::sleep(Duration::from_secs(61)).await;
+    }
+    assert_eq!(
+        manager.grants("ada").await.unwrap()[0].state(),
+        GrantState::Active
+    );
+    manager.token(&key).await.unwrap();
 }
 
 #[tokio::test]

@@ -332,7 +332,7 @@ impl Shared {
 
     fn due(&self, slot: &Slot, record: &Record) -> Option<Timestamp> {
         let idle_lifetime = slot.provider().policy.refresh_token_idle_lifetime;
-        let next = upkeep::next_task(record, idle_lifetime, slot.jitter(), self.clock.now());
+        let next = upkeep::next_task(record, idle_lifetime, slot.jitter());
         next.map(|(at, _)| at)
     }
 

@@ -179,7 +179,7 @@ impl Shared {
             .map(|provider| &provider.policy);
         let idle_lifetime = policy.map_or(None, |policy| policy.refresh_token_idle_lifetime);
         let jitter = self.store.fingerprint(key).jitter();
-        let next = next_task(&record, idle_lifetime, jitter, now);
+        let next = next_task(&record, idle_lifetime, jitter);
         Ok(Visit {
             row,
             version: found.version,
@@ -230,15 +230,8 @@ impl Shared {
             // Not waited for: a service that hangs would keep renewals from their time.
             Some(Task::Revoke) => self.revoke_behind(slot),
             Some(Task::GiveUp(reason)) => {
-                let grant = &visit.record.grant;
-                // The clock alone ends nothing that was not tried.
-                if grant.can_refresh() && grant.reconnect_by.is_none() {
-                    let tried = self.renew(slot, &visit.record).await;
-                    if tried.is_ok() {
-                        return Ok(());
-                    }
-                }
-                return self.end(slot, grant.serial(), reason).await;
+                let serial = visit.record.grant.serial();
+                return self.end(slot, serial, reason).await;
             }
             None if visit.is_misfiled() && visit.record.intent.is_none() => {
                 let mut record = visit.record.clone();

@@ -22,8 +22,6 @@ pub(super) enum Task {
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// By how much the token service's clock may differ from ours.
 const SKEW: Duration = Duration::from_secs(300);
-/// How long a renewal is still tried after the stated end.
-const LAST_TRIES: Duration = Duration::from_secs(24 * 3_600);
 /// No refresh token is renewed earlier than this before its end.
 const MAX_WINDOW: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// The sweeper comes by once a minute.
@@ -36,7 +34,6 @@ pub(super) fn next_task(
     record: &Record,
     idle_lifetime: Option<Duration>,
     jitter: u16,
-    now: Timestamp,
 ) -> Option<(Timestamp, Task)> {
     let grant = &record.grant;
     match (grant.state, &record.revocation) {
@@ -56,17 +53,11 @@ pub(super) fn next_task(
             Some((expires_at + SKEW, task))
         }
         (GrantState::Active, _) => {
-            if let Some(ends_at) = grant.refresh_expires_at {
-                // One that was seen not to move is believed. Else clocks may be wrong, or the
-                // answers leave out that it moved: it is tried to the last, and beyond.
-                let over = match grant.reconnect_by {
-                    Some(_) => ends_at + SKEW,
-                    None => ends_at + LAST_TRIES,
-                };
-                if now >= over || grant.reconnect_by.is_some() {
-                    let task = Task::GiveUp(ReauthReason::RefreshTokenExpired);
-                    return Some((over, task));
-                }
+            // Only an end that was seen not to move is believed. Else clocks may be wrong, or
+            // answers leave out that it moved: the service has the last word.
+            if let Some(ends_at) = grant.reconnect_by {
+                let task = Task::GiveUp(ReauthReason::RefreshTokenExpired);
+                return Some((ends_at + SKEW, task));
             }
             Some((renew_from(grant, idle_lifetime, jitter)?, Task::Renew))
         }
@@ -156,75 +147,46 @@ mod tests {
         let life = |life| Some(life);
         let table = [
             // Nobody knows that it ends.
-            (record(tokens()), None, NOW, None),
+            (record(tokens()), None, None),
             // The provider was told how long it lasts unused.
             (
                 record(tokens()),
                 life(8 * DAY),
-                NOW,
                 Some((6 * DAY, Task::Renew)),
             ),
             (
                 record(tokens()),
                 life(90 * DAY),
-                NOW,
                 Some((83 * DAY, Task::Renew)),
             ),
-            // A guess does not end a grant.
-            (
-                record(tokens()),
-                life(8 * DAY),
-                NOW + 9 * DAY,
-                Some((6 * DAY, Task::Renew)),
-            ),
             // The service said so itself.
-            (
-                week.clone(),
-                None,
-                NOW,
-                Some((7 * DAY * 3 / 4, Task::Renew)),
-            ),
-            (
-                week.clone(),
-                life(DAY),
-                NOW,
-                Some((7 * DAY * 3 / 4, Task::Renew)),
-            ),
-            (
-                week.clone(),
-                None,
-                NOW + 7 * DAY,
-                Some((7 * DAY * 3 / 4, Task::Renew)),
-            ),
-            (week, None, NOW + 8 * DAY, Some((8 * DAY, ended))),
-            (final_week, None, NOW, Some((7 * DAY + SKEW, ended))),
+            (week.clone(), None, Some((7 * DAY * 3 / 4, Task::Renew))),
+            (week, life(DAY), Some((7 * DAY * 3 / 4, Task::Renew))),
+            (final_week, None, Some((7 * DAY + SKEW, ended))),
             // Short ones, too.
             (
                 record(tokens().refresh_token_expires_in(HOUR / 2)),
                 None,
-                NOW,
                 Some((HOUR * 3 / 8, Task::Renew)),
             ),
             (
                 record(tokens().refresh_token_expires_in(SKEW)),
                 None,
-                NOW,
                 Some((SKEW / 2, Task::Renew)),
             ),
             (
                 record(TokenResponse::new("t").expires_in(HOUR)),
                 None,
-                NOW,
                 Some((HOUR + SKEW, none_left)),
             ),
-            (record(TokenResponse::new("t")), None, NOW, None),
-            (refused, None, NOW, Some((HOUR + KEPT, Task::Purge))),
-            (endless, None, NOW, None),
-            (gone, None, NOW, Some((KEPT, Task::Purge))),
-            (untold, None, NOW, Some((HOUR, Task::Revoke))),
+            (record(TokenResponse::new("t")), None, None),
+            (refused, None, Some((HOUR + KEPT, Task::Purge))),
+            (endless, None, None),
+            (gone, None, Some((KEPT, Task::Purge))),
+            (untold, None, Some((HOUR, Task::Revoke))),
         ];
-        for (record, idle_lifetime, now, expected) in table {
-            let task = next_task(&record, idle_lifetime, 0, now);
+        for (record, idle_lifetime, expected) in table {
+            let task = next_task(&record, idle_lifetime, 0);
             let task = task.map(|(at, task)| (at.since(NOW), task));
             assert_eq!(task, expected, "{record:?}");
         }
