@@ -105,12 +105,13 @@ pub use self::error::{Error, ErrorKind, Recovery};
 pub use self::event::{Event, EventKind, Events, Fingerprint};
 pub use self::freshness::{Freshness, RefreshWindow};
 pub use self::grant::{
-    AccessToken, Grant, GrantState, InvalidTokenResponse, ReauthReason, Serial, TokenResponse,
+    AccessToken, Account, AccountToken, Grant, GrantState, InvalidTokenResponse, ReauthReason,
+    Serial, TokenResponse,
 };
 pub use self::key::GrantKey;
 pub use self::layer::{
-    CloneBody, NoReplay, Replay, ResponseFuture, TokenLayer, TokenRequest, TokenService,
-    TokenServiceError,
+    Authorization, CloneBody, JsonBody, NoReplay, Placement, Replay, ResponseFuture, TokenLayer,
+    TokenRequest, TokenService, TokenServiceError,
 };
 pub use self::manager::{SweepAction, SweepItem, SweepReport, TokenManager, TokenManagerBuilder};
 pub use self::provider::{
