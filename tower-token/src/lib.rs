@@ -115,8 +115,9 @@ pub use self::layer::{
 };
 pub use self::manager::{SweepAction, SweepItem, SweepReport, TokenManager, TokenManagerBuilder};
 pub use self::provider::{
-    AssertionClaims, ClientAssertion, IntoProvider, NotSent, OAuth2, Provider, RefreshError,
-    RefreshRequest, Refresher, Revoker, Rotation, Verdict, VerdictRule,
+    AssertionClaims, ClientAssertion, IntoProvider, InvalidMeshPayload, LinkTokenRequest, Mesh,
+    MeshGrant, MeshLink, MeshPayload, NotSent, OAuth2, Provider, RefreshError, RefreshRequest,
+    Refresher, Revoker, Rotation, Verdict, VerdictRule,
 };
 pub use self::secret::Secret;
 #[cfg(feature = "sled")]

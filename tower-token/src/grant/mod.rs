@@ -15,6 +15,7 @@ pub use self::access_token::{AccessToken, Serial};
 pub use self::account::{Account, AccountToken};
 pub(crate) use self::record::{ExchangeId, Intent, Owner, Record, Revocation};
 pub use self::response::{InvalidTokenResponse, TokenResponse};
+pub(crate) use self::response::{seconds, take_text};
 pub use self::state::{GrantState, ReauthReason};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -119,7 +120,7 @@ impl Grant {
         }
         if let Some(life) = response.refresh_token_expires_in {
             self.refresh_expires_at = Some(clamp(life));
-        } else if response.refresh_token.is_some() {
+        } else if response.refresh_token.is_some() && response.refresh_token != self.refresh_token {
             // A new refresh token of unstated life: the old one's end does not hold for it.
             self.refresh_expires_at = None;
         }

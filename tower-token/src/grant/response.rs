@@ -146,6 +146,12 @@ impl TokenResponse {
         self
     }
 
+    /// Every access token in it.
+    pub(crate) fn access_tokens(&self) -> Vec<Secret> {
+        let accounts = self.accounts.iter().map(|account| &account.access_token);
+        self.access_token.iter().chain(accounts).cloned().collect()
+    }
+
     /// How many bytes there are to keep.
     pub(crate) fn len(&self) -> usize {
         let secrets = [
@@ -187,7 +193,7 @@ impl TokenResponse {
 }
 
 /// Moves a string out, so that its one buffer becomes the secret's.
-fn take_text(body: &mut Value, name: &str) -> Option<String> {
+pub(crate) fn take_text(body: &mut Value, name: &str) -> Option<String> {
     match body.get_mut(name)?.take() {
         Value::String(text) if !text.is_empty() => Some(text),
         _ => None,
@@ -196,7 +202,7 @@ fn take_text(body: &mut Value, name: &str) -> Option<String> {
 
 /// A lifetime in seconds, as a number or as text. Zero and less say nothing: some
 /// services answer 0 for a token that does not expire.
-fn seconds(body: &Value, names: &[&str]) -> Option<Duration> {
+pub(crate) fn seconds(body: &Value, names: &[&str]) -> Option<Duration> {
     let value = names.iter().find_map(|name| body.get(name))?;
     let seconds = match value {
         Value::String(text) => text.trim().parse().ok()?,

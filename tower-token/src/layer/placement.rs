@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, ErrorKind};
 use crate::grant::AccessToken;
+use crate::secret::wiped_json;
 
 /// Where in a request the token goes: [`Authorization`], the default, or [`JsonBody`].
 ///
@@ -118,16 +119,9 @@ where
     fn place(&self, token: &AccessToken, request: &mut Request<B>) -> Result<(), Error> {
         let body = std::mem::replace(request.body_mut(), B::from(Bytes::new()));
         let mut object = read(body)?;
-        let written = {
-            object.insert(self.field.into(), Value::from(token.expose()));
-            // Measured first, so that no buffer grows and leaves a copy behind.
-            let mut measure = Measure(0);
-            let fits = serde_json::to_writer(&mut measure, &object);
-            let mut buffer = Zeroizing::new(Vec::with_capacity(measure.0));
-            let written = fits.and_then(|()| serde_json::to_writer(&mut *buffer, &object));
-            drop(object.remove(self.field).map(wiped_text));
-            written.map(|()| buffer)
-        };
+        object.insert(self.field.into(), Value::from(token.expose()));
+        let written = wiped_json(&object);
+        drop(object.remove(self.field).map(wiped_text));
         let written = written.map_err(|_| unfit("it cannot be written"))?;
         let headers = request.headers_mut();
         let content_type = HeaderValue::from_static("application/json");
@@ -135,7 +129,7 @@ where
         if headers.contains_key(CONTENT_LENGTH) {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(written.len()));
         }
-        *request.body_mut() = B::from(crate::secret::wiped(written));
+        *request.body_mut() = B::from(written);
         Ok(())
     }
 }
@@ -173,20 +167,6 @@ fn wiped_text(value: Value) -> Zeroizing<String> {
     match value {
         Value::String(token) => Zeroizing::new(token),
         _ => Zeroizing::default(),
-    }
-}
-
-/// Counts what is written.
-struct Measure(usize);
-
-impl std::io::Write for Measure {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len();
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod back_channel;
 mod client_auth;
+mod mesh;
 mod oauth2;
 mod policy;
 #[cfg(feature = "oauth2-http")]
@@ -16,6 +17,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use self::client_auth::{AssertionClaims, ClientAssertion};
+pub use self::mesh::{
+    InvalidMeshPayload, LinkTokenRequest, Mesh, MeshGrant, MeshLink, MeshPayload,
+};
 pub use self::oauth2::OAuth2;
 pub(crate) use self::policy::Policy;
 use self::policy::policy_setters;

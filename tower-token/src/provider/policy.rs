@@ -18,7 +18,7 @@ pub(crate) struct Policy {
     pub(crate) wipe_when_dead: bool,
     pub(crate) ignore_refusals: bool,
     /// The first setting that could not be taken; said when the manager is built.
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
 }
 
 impl Default for Policy {
