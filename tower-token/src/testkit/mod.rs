@@ -92,8 +92,12 @@
 mod clock;
 #[cfg(feature = "testkit")]
 mod server;
+#[cfg(feature = "testkit")]
+mod wire;
 
 pub use self::clock::ManualClock;
 #[cfg(feature = "testkit")]
-pub use self::server::{AuthServer, AuthServerBuilder, Counts, Fault, Issued};
+pub use self::server::{AuthServer, AuthServerBuilder, Counts, Issued};
+#[cfg(feature = "testkit")]
+pub use self::wire::Fault;
 pub use crate::store::contract_suite;
