@@ -33,7 +33,8 @@ const MARKS: [&str; 8] = [
 const EXPORTED: &str = "AccessToken AssertionClaims AuthServer AuthServerBuilder ByteStore ClientAssertion Clock \
     CloneBody Counts Durability Error ErrorKind Event EventKind Events Expected Fault \
     Fingerprint Freshness Grant GrantKey GrantState Group IntoProvider InvalidTokenResponse \
-    Issued KeyRing Lease LeaseOwner ManualClock MemoryStore NoReplay NotSent OAuth2 Provider \
+    Issued KeyRing Lease LeaseOwner ManualClock MemoryStore MeshBroker MeshCounts MeshServer \
+    MeshServerBuilder NoReplay NotSent OAuth2 Provider \
     ReauthReason Recovery RefreshError RefreshRequest RefreshWindow Refresher Replay \
     ResponseFuture Revoker Rotation Row RowKey SaveOutcome SealedRow SealedStore Secret \
     Serial SledStore StoreError StoreErrorKind SweepAction SweepItem SweepReport SystemClock \

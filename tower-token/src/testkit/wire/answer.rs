@@ -35,9 +35,17 @@ pub(in crate::testkit) fn status(code: StatusCode) -> Response<Answer> {
 }
 
 pub(in crate::testkit) fn json(code: StatusCode, fields: &Value) -> Response<Answer> {
+    with_body(code, "application/json", fields.to_string())
+}
+
+pub(in crate::testkit) fn with_body(
+    code: StatusCode,
+    media_type: &'static str,
+    text: impl Into<Bytes>,
+) -> Response<Answer> {
     let mut answer = status(code);
-    answer.body_mut().bytes = fields.to_string().into();
-    set(&mut answer, CONTENT_TYPE, "application/json");
+    answer.body_mut().bytes = text.into();
+    set(&mut answer, CONTENT_TYPE, media_type);
     answer
 }
 

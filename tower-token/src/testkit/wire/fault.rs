@@ -6,7 +6,8 @@ use http::StatusCode;
 use parking_lot::Mutex;
 
 /// What goes wrong with token requests; for
-/// [`AuthServer::set_fault`](crate::testkit::AuthServer::set_fault).
+/// [`AuthServer::set_fault`](crate::testkit::AuthServer::set_fault) and
+/// [`MeshServer::set_fault`](crate::testkit::MeshServer::set_fault).
 ///
 /// Some faults come before the request is processed: its refresh token stays good. The others
 /// spoil the answer, by when the refresh token is exchanged.
