@@ -34,13 +34,13 @@ const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthSer
     Authorization ByteStore ClientAssertion Clock CloneBody Counts Durability Error \
     ErrorKind Event EventKind Events Expected Fault Fingerprint Freshness Grant GrantKey \
     GrantState Group IntoProvider InvalidMeshPayload InvalidTokenResponse Issued JsonBody \
-    KeyRing Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh MeshGrant \
-    MeshLink MeshPayload NoReplay NotSent OAuth2 Placement Provider ReauthReason Recovery \
-    RefreshError RefreshRequest RefreshWindow Refresher Replay ResponseFuture Revoker \
-    Rotation Row RowKey SaveOutcome SealedRow SealedStore Secret Serial SledStore StoreError \
-    StoreErrorKind SweepAction SweepItem SweepReport SystemClock Timestamp TokenLayer \
-    TokenManager TokenManagerBuilder TokenRequest TokenResponse TokenService \
-    TokenServiceError Verdict VerdictRule Version";
+    KeyRing Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker \
+    MeshCounts MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder NoReplay NotSent \
+    OAuth2 Placement Provider ReauthReason Recovery RefreshError RefreshRequest \
+    RefreshWindow Refresher Replay ResponseFuture Revoker Rotation Row RowKey SaveOutcome \
+    SealedRow SealedStore Secret Serial SledStore StoreError StoreErrorKind SweepAction \
+    SweepItem SweepReport SystemClock Timestamp TokenLayer TokenManager TokenManagerBuilder \
+    TokenRequest TokenResponse TokenService TokenServiceError Verdict VerdictRule Version";
 
 #[test]
 fn every_exported_name_is_known_here() {

@@ -71,7 +71,7 @@
 //! | `oauth2-http` | yes | the back channel of [`OAuth2`]: reqwest over rustls |
 //! | `tracing` | | the manager's events as `tracing` events, target `tower_token` |
 //! | `metrics` | | counters and histograms of them, by the `metrics` facade |
-//! | `testkit` | | `testkit`: an authorization server, a manual clock, the suite that checks a [`ByteStore`] |
+//! | `testkit` | | `testkit`: an authorization server, a stand-in of Mesh, a manual clock, the suite that checks a [`ByteStore`] |
 //!
 //! # What it does not do
 //!
