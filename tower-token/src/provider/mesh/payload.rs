@@ -77,7 +77,10 @@ impl MeshPayload {
         // The parser's error could quote it, so it goes no further.
         let mut payload: Value =
             serde_json::from_slice(json).map_err(|_| InvalidMeshPayload("it is no JSON"))?;
-        let (access, delayed) = (payload["accessToken"].take(), payload["delayedAuth"].take());
+        let (access, delayed) = (
+            take(&mut payload, "accessToken"),
+            take(&mut payload, "delayedAuth"),
+        );
         match (access, delayed) {
             (Value::Object(access), Value::Null) => Self::of_accounts(Value::Object(access)),
             (Value::Null, Value::Object(delayed)) => Self::delayed(Value::Object(delayed)),
@@ -89,7 +92,7 @@ impl MeshPayload {
 
     fn of_accounts(mut payload: Value) -> Result<Self, InvalidMeshPayload> {
         let common = MeshGrant::common(&mut payload)?;
-        let Value::Array(entries) = payload["accountTokens"].take() else {
+        let Value::Array(entries) = take(&mut payload, "accountTokens") else {
             return Err(InvalidMeshPayload("accountTokens is no list"));
         };
         if entries.is_empty() || entries.len() > MAX_ACCOUNTS {
@@ -232,6 +235,10 @@ impl MeshGrant {
     }
 }
 
+fn take(value: &mut Value, name: &str) -> Value {
+    value.get_mut(name).map(Value::take).unwrap_or_default()
+}
+
 /// A text that has to be there.
 fn text(value: &mut Value, name: &'static str) -> Result<String, InvalidMeshPayload> {
     optional_text(value, name).ok_or(InvalidMeshPayload(match name {
@@ -355,6 +362,9 @@ mod tests {
             let mut broken = good.clone();
             *broken.pointer_mut(pointer).unwrap() = bad;
             assert!(read(&broken).is_err(), "{pointer}");
+        }
+        for other in [json!(7), json!([]), json!(null), json!("x"), json!({})] {
+            assert!(read(&other).is_err(), "{other}");
         }
         for (pointer, odd) in [
             ("/accessToken/expiresInSeconds", json!("soon")),
