@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tests::fake::Fake;
+use tests::flaky::{Flaky, Save};
 use tower_token::testkit::ManualClock;
 use tower_token::{
     ErrorKind, GrantKey, GrantState, KeyRing, MemoryStore, Provider, RefreshError, RefreshRequest,
@@ -66,6 +67,57 @@ async fn a_code_goes_with_one_refresh_and_is_not_kept() {
     clock.advance(HOUR + Duration::from_secs(1));
     let error = second.token(&key).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UserAction);
+    assert_eq!(asks.0.lock().last(), Some(&None));
+}
+
+#[tokio::test]
+async fn how_far_it_went_is_stored_also_if_the_row_changes_under_it() {
+    let (asks, clock) = (Asks::default(), ManualClock::new());
+    let ring = KeyRing::generate().unwrap();
+    let store = Flaky::new(MemoryStore::with_clock(clock.clone()));
+    let provider = Provider::new("asks", asks.clone());
+    let manager = manager_of(store.clone(), &ring, provider, &clock).await;
+    let key = GrantKey::new("asks", "ada");
+    let consent = TokenResponse::new("a").refresh_token("r").expires_in(HOUR);
+    manager.connect(&key, consent).await.unwrap();
+    clock.advance(HOUR);
+    // The intent is written; taking it back meets another write.
+    store.script([Save::Ok, Save::FalseConflict]);
+    let error = manager.token(&key).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UserAction);
+    manager.refresh_with_code(&key, "1234").await.unwrap();
+    assert!(manager.token(&key).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_code_that_was_not_needed_is_not_kept_for_later() {
+    let (asks, clock, ring) = (
+        Asks::default(),
+        ManualClock::new(),
+        KeyRing::generate().unwrap(),
+    );
+    let store = MemoryStore::with_clock(clock.clone());
+    let manager = async || {
+        let provider = Provider::new("asks", asks.clone());
+        manager_of(store.clone(), &ring, provider, &clock).await
+    };
+    let (first, second, key) = (
+        manager().await,
+        manager().await,
+        GrantKey::new("asks", "ada"),
+    );
+    let consent = TokenResponse::new("a").refresh_token("r").expires_in(HOUR);
+    first.connect(&key, consent).await.unwrap();
+    second.token(&key).await.unwrap();
+    clock.advance(HOUR);
+    first.token(&key).await.unwrap_err();
+    first.refresh_with_code(&key, "1234").await.unwrap();
+    let exchanges = asks.0.lock().len();
+    // What the other instance got is found in the store.
+    second.refresh_with_code(&key, "5678").await.unwrap();
+    assert_eq!(asks.0.lock().len(), exchanges);
+    clock.advance(HOUR);
+    second.token(&key).await.unwrap_err();
     assert_eq!(asks.0.lock().last(), Some(&None));
 }
 
