@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tests::fake::Fake;
-use tests::flaky::{Flaky, Save};
 use tower_token::testkit::ManualClock;
 use tower_token::{
     ErrorKind, GrantKey, GrantState, KeyRing, MemoryStore, Provider, RefreshError, RefreshRequest,
@@ -68,25 +67,6 @@ async fn a_code_goes_with_one_refresh_and_is_not_kept() {
     let error = second.token(&key).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UserAction);
     assert_eq!(asks.0.lock().last(), Some(&None));
-}
-
-#[tokio::test]
-async fn how_far_it_went_is_stored_also_if_the_row_changes_under_it() {
-    let (asks, clock) = (Asks::default(), ManualClock::new());
-    let ring = KeyRing::generate().unwrap();
-    let store = Flaky::new(MemoryStore::with_clock(clock.clone()));
-    let provider = Provider::new("asks", asks.clone());
-    let manager = manager_of(store.clone(), &ring, provider, &clock).await;
-    let key = GrantKey::new("asks", "ada");
-    let consent = TokenResponse::new("a").refresh_token("r").expires_in(HOUR);
-    manager.connect(&key, consent).await.unwrap();
-    clock.advance(HOUR);
-    // The intent is written; taking it back meets another write.
-    store.script([Save::Ok, Save::FalseConflict]);
-    let error = manager.token(&key).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::UserAction);
-    manager.refresh_with_code(&key, "1234").await.unwrap();
-    assert!(manager.token(&key).await.is_ok());
 }
 
 #[tokio::test]
