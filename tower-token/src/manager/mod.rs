@@ -180,13 +180,15 @@ impl TokenManager {
     ///
     /// Where a refresh fails with [`ErrorKind::UserAction`](crate::ErrorKind::UserAction), the
     /// token service may want a second factor, such as a code that it has sent to the user.
-    /// Ask for it, and give it here; it is used once and kept nowhere.
+    /// Ask for it, and give it here. It is used once, also if the caller is dropped, and not
+    /// stored.
     pub async fn refresh_with_code(
         &self,
         key: &GrantKey,
         code: impl Into<Secret>,
     ) -> Result<(), Error> {
-        self.0.refresh_with(key, code.into()).await
+        let work = Arc::clone(&self.0).refresh_with(key.clone(), code.into());
+        self.0.detached(work).await
     }
 
     /// A token that stays valid for `min_validity`, if its token service issues such

@@ -224,18 +224,20 @@ impl Shared {
         key: &GrantKey,
         min_validity: Duration,
     ) -> Result<Vec<Account>, Error> {
-        self.usable(key, Wanted::NEWEST.valid_for(min_validity))
-            .await?;
-        Ok(self.hold(key)?.usable_accounts(self.clock.now()))
+        // Held, so that what the wait brings is not evicted before it is read.
+        let slot = self.hold(key)?;
+        let wanted = Wanted::NEWEST.valid_for(min_validity);
+        self.usable(key, wanted).await?;
+        Ok(slot.usable_accounts(self.clock.now()))
     }
 
     /// Refreshes now, with what the user answered to what the token service asked for.
     pub(crate) async fn refresh_with(
-        self: &Arc<Self>,
-        key: &GrantKey,
+        self: Arc<Self>,
+        key: GrantKey,
         code: Secret,
     ) -> Result<(), Error> {
-        let slot = self.hold(key)?;
+        let slot = self.hold(&key)?;
         let mut deadline = pin!(self.deadline());
         if slot.serial().is_none() {
             before(deadline.as_mut(), self.load(&slot)).await?;
