@@ -80,9 +80,7 @@ fn obey(server: &MeshServer, line: &str) -> Result<String, BoxError> {
             server.allow_parent(origin)?;
             done()
         }
-        ["connected", user, of_type] => {
-            Ok(server.is_connected(user, broker(of_type)?).to_string())
-        }
+        ["connected", user, of_type] => Ok(server.is_connected(user, broker(of_type)?).to_string()),
         ["counts"] => Ok(format!("{:?}", server.counts())),
         _ => Err(format!("no such command: {line}").into()),
     }
