@@ -8,6 +8,7 @@ pub mod fake;
 pub mod flaky;
 pub mod leaks;
 pub mod oidc;
+pub mod recorder;
 
 use bytes::Bytes;
 use http::Request;
