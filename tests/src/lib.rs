@@ -7,6 +7,7 @@ pub mod door;
 pub mod fake;
 pub mod flaky;
 pub mod leaks;
+pub mod mesh;
 pub mod oidc;
 pub mod recorder;
 
