@@ -8,48 +8,64 @@ use crate::provider::verdict::{RefreshError, Verdict};
 use crate::secret::Secret;
 
 /// Reads the content of an answer to a refresh with `sent`, for a grant of these accounts.
+/// `with_code`: the request brought a code of the user's along.
 pub(super) fn read(
     mut content: Value,
     accounts: &[Account],
     sent: &Secret,
+    with_code: bool,
 ) -> Result<TokenResponse, RefreshError> {
-    let mut entries = entries(&mut content);
-    match content.get("status").and_then(Value::as_str) {
-        Some("succeeded") | None => {}
-        Some("mfaRequired") => {
-            let message = "Mesh wants a second factor of the user";
-            let error = RefreshError::new(Verdict::UserAction, message);
-            let token = entries
-                .iter_mut()
-                .find_map(|entry| entry.access_token.take());
-            return Err(match token {
+    let Tokens { mut entries, older } = Tokens::take(&mut content);
+    let refresh_token = successor(&entries, &older, accounts, sent);
+    let rotated = refresh_token.as_ref().is_some_and(|token| token != sent);
+    let status = content.get("status").and_then(Value::as_str);
+    let is = |name: &str| status.is_some_and(|status| status.eq_ignore_ascii_case(name));
+    if is("mfaRequired") {
+        let message = "Mesh wants a second factor of the user";
+        let error = RefreshError::new(Verdict::UserAction, message);
+        let mut tokens = entries.iter_mut().map(|entry| entry.access_token.take());
+        return Err(
+            match tokens.find_map(|token| token).or(older.access_token) {
                 Some(token) => error.continuation(token),
                 None => error,
-            });
-        }
-        Some(_) => {
-            let message = content.get("errorMessage").and_then(Value::as_str);
-            return Err(if message.is_some_and(is_dead) {
-                let message = "Mesh says that the refresh token is no good any more";
-                RefreshError::new(Verdict::Dead, message)
-            } else {
-                let verdict = Verdict::Transient { retry_after: None };
-                RefreshError::new(verdict, "Mesh could not refresh the token")
-            });
-        }
+            },
+        );
     }
-    let refresh_token = successor(&entries, accounts, sent);
-    let tokens = matched(entries, accounts);
-    let mut response = match (tokens.is_empty(), refresh_token) {
-        (false, Some(token)) => TokenResponse::for_accounts(tokens).refresh_token(token),
-        (false, None) => TokenResponse::for_accounts(tokens),
-        // What can be kept is kept: the old one may be spent.
-        (true, Some(token)) => TokenResponse::refresh_token_only(token),
-        (true, None) => {
-            let message = "Mesh answered no token that could be told whose it is";
-            return Err(RefreshError::new(Verdict::Ambiguous, message));
-        }
+    // A new refresh token is kept, whatever is said along with it.
+    if is("failed") && !rotated {
+        let message = content.get("errorMessage").and_then(Value::as_str);
+        let (verdict, message) = match message {
+            Some(message) if is_dead(message) => (
+                Verdict::Dead,
+                "Mesh says that the refresh token is no good any more",
+            ),
+            // They may have mistyped it.
+            _ if with_code => (Verdict::UserAction, "Mesh did not take the user's code"),
+            _ => (
+                Verdict::Transient { retry_after: None },
+                "Mesh could not refresh the token",
+            ),
+        };
+        return Err(RefreshError::new(verdict, message));
+    }
+    if entries.is_empty() && (older.access_token.is_some() || rotated) {
+        entries.push(older);
+    }
+    let mut response = match matched(entries, accounts) {
+        Matched::Accounts(tokens) => TokenResponse::for_accounts(tokens),
+        Matched::Plain(token) => TokenResponse::new(token),
+        Matched::Nothing => match refresh_token.clone() {
+            // What can be kept is kept: the old one may be spent.
+            Some(token) => TokenResponse::refresh_token_only(token),
+            None => {
+                let message = "Mesh answered no token that could be told whose it is";
+                return Err(RefreshError::new(Verdict::Ambiguous, message));
+            }
+        },
     };
+    if let Some(token) = refresh_token {
+        response = response.refresh_token(token);
+    }
     if let Some(life) = seconds(&content, &["expiresInSeconds"]) {
         response = response.expires_in(life);
     }
@@ -59,12 +75,30 @@ pub(super) fn read(
     Ok(response)
 }
 
+/// The tokens of an answer, all of them taken out: what is not used is wiped.
+struct Tokens {
+    entries: Vec<Entry>,
+    /// What older answers have in place of the list, and newer ones beside it.
+    older: Entry,
+}
+
+impl Tokens {
+    fn take(content: &mut Value) -> Self {
+        let list = content.get_mut("brokerAccountTokens");
+        let list = list.and_then(Value::as_array_mut);
+        Self {
+            entries: list.into_iter().flatten().map(Entry::take).collect(),
+            older: Entry::take(content),
+        }
+    }
+}
+
 /// One account in an answer.
 struct Entry {
     account_id: Option<String>,
     account_name: Option<String>,
     token_id: Option<String>,
-    access_token: Option<String>,
+    access_token: Option<Secret>,
     refresh_token: Option<Secret>,
 }
 
@@ -75,7 +109,7 @@ impl Entry {
             account_id: of_account(value, "accountId"),
             account_name: of_account(value, "accountName"),
             token_id: take_text(value, "tokenId"),
-            access_token: take_text(value, "accessToken"),
+            access_token: take_text(value, "accessToken").map(Secret::from),
             refresh_token: take_text(value, "refreshToken").map(Secret::from),
         }
     }
@@ -96,22 +130,23 @@ impl Entry {
     }
 }
 
-/// The list, or what older answers have in place of one.
-fn entries(content: &mut Value) -> Vec<Entry> {
-    let list = content.get_mut("brokerAccountTokens");
-    let list = list.and_then(Value::as_array_mut);
-    let mut entries: Vec<_> = list.into_iter().flatten().map(Entry::take).collect();
-    if entries.is_empty() {
-        let entry = Entry::take(content);
-        if entry.access_token.is_some() || entry.refresh_token.is_some() {
-            entries.push(entry);
-        }
-    }
-    entries
+/// What access tokens there are.
+enum Matched {
+    Accounts(Vec<AccountToken>),
+    /// The only one, of a grant whose accounts nobody has named.
+    Plain(Secret),
+    Nothing,
 }
 
 /// The token of each account that the answer names, and never by position.
-fn matched(entries: Vec<Entry>, accounts: &[Account]) -> Vec<AccountToken> {
+fn matched(mut entries: Vec<Entry>, accounts: &[Account]) -> Matched {
+    if let [entry] = &mut entries[..]
+        && accounts.is_empty()
+        && entry.account_id.is_none()
+    {
+        let token = entry.access_token.take();
+        return token.map_or(Matched::Nothing, Matched::Plain);
+    }
     let alone = entries.len() == 1 && accounts.len() == 1;
     let token = |entry: Entry| {
         let known = entry.account(accounts, alone).map(Account::id);
@@ -126,20 +161,31 @@ fn matched(entries: Vec<Entry>, accounts: &[Account]) -> Vec<AccountToken> {
             None => token,
         })
     };
-    entries.into_iter().filter_map(token).collect()
+    let tokens: Vec<_> = entries.into_iter().filter_map(token).collect();
+    match tokens.is_empty() {
+        true => Matched::Nothing,
+        false => Matched::Accounts(tokens),
+    }
 }
 
 /// The refresh token that follows the one that was `sent`: of an account that is known, if it
 /// brings one, and rather another than the same.
-fn successor(entries: &[Entry], accounts: &[Account], sent: &Secret) -> Option<Secret> {
+fn successor(
+    entries: &[Entry],
+    older: &Entry,
+    accounts: &[Account],
+    sent: &Secret,
+) -> Option<Secret> {
     let alone = entries.len() == 1 && accounts.len() == 1;
-    let rank = |entry: &&Entry| {
-        let known = entry.account(accounts, alone).is_some();
-        let same = entry.refresh_token.as_ref() == Some(sent);
-        (!known, same)
-    };
-    let brings = entries.iter().filter(|entry| entry.refresh_token.is_some());
-    brings.min_by_key(rank)?.refresh_token.clone()
+    let of_entries = entries
+        .iter()
+        .map(|entry| (entry, entry.account(accounts, alone).is_some()));
+    // What stands beside the list is that of all.
+    of_entries
+        .chain([(older, true)])
+        .filter_map(|(entry, known)| Some((entry.refresh_token.as_ref()?, known)))
+        .min_by_key(|(token, known)| (!known, *token == sent))
+        .map(|(token, _)| token.clone())
 }
 
 #[cfg(test)]
@@ -172,7 +218,7 @@ mod tests {
     }
 
     fn answer(grant: &Grant, content: Value) -> Result<TokenResponse, RefreshError> {
-        read(content, grant.accounts(), &Secret::from("r1"))
+        read(content, grant.accounts(), &Secret::from("r1"), false)
     }
 
     /// The tokens of the accounts and the refresh token after an answer of these entries.
@@ -247,6 +293,66 @@ mod tests {
     }
 
     #[test]
+    fn a_new_refresh_token_is_found_wherever_it_stands() {
+        let kept = |content: Value| {
+            let mut grant = grant();
+            let response = answer(&grant, content).unwrap();
+            let _ = grant.apply(response, NOW, None);
+            grant.refresh_token().unwrap().expose().to_owned()
+        };
+        let bare = json!([{ "account": { "accountId": "a" }, "accessToken": "a2" }]);
+        let same = json!([entry(Some("a"), None, "a2", "r1")]);
+        let new = json!([entry(Some("a"), None, "a2", "r2")]);
+        for (status, entries, beside, expected) in [
+            (json!("succeeded"), &bare, json!("r2"), "r2"),
+            (json!("succeeded"), &same, json!("r2"), "r2"),
+            (json!("succeeded"), &new, json!("r3"), "r2"),
+            (json!("succeeded"), &json!(null), json!("r2"), "r2"),
+            (json!("SUCCEEDED"), &new, json!(null), "r2"),
+            (json!("something new"), &new, json!(null), "r2"),
+            (json!(7), &new, json!(null), "r2"),
+            (json!("failed"), &new, json!(null), "r2"),
+            (json!("failed"), &json!([]), json!("r2"), "r2"),
+        ] {
+            let content = json!({
+                "status": status, "refreshToken": beside, "brokerAccountTokens": entries
+            });
+            assert_eq!(kept(content.clone()), expected, "{content}");
+        }
+    }
+
+    #[test]
+    fn one_token_is_that_of_a_grant_without_accounts() {
+        let response = TokenResponse::refresh_token_only("r1");
+        let mut grant = Grant::connected(GrantKey::new("p", "s"), 1, response, NOW, None).unwrap();
+        let two = json!([entry(None, None, "x", ""), entry(None, None, "y", "")]);
+        let content = json!({ "brokerAccountTokens": two });
+        assert!(answer(&grant, content).is_err(), "whose would they be?");
+        let one = json!({ "brokerAccountTokens": [entry(None, None, "x", "r2")] });
+        grant
+            .apply(answer(&grant, one).unwrap(), NOW, None)
+            .unwrap();
+        assert_eq!(grant.access_token().unwrap().expose(), "x");
+        assert!(grant.accounts().is_empty());
+        let named = json!({ "brokerAccountTokens": [entry(Some("a"), None, "a2", "r2")] });
+        grant
+            .apply(answer(&grant, named).unwrap(), NOW, None)
+            .unwrap();
+        assert_eq!(grant.accounts()[0].id(), "a");
+    }
+
+    #[test]
+    fn a_code_that_was_not_taken_is_asked_for_again() {
+        let failed = json!({ "status": "failed", "errorMessage": "wrong code" });
+        let sent = Secret::from("r1");
+        let error = read(failed, grant().accounts(), &sent, true).unwrap_err();
+        assert_eq!(error.verdict(), Verdict::UserAction);
+        let dead = json!({ "status": "failed", "errorMessage": "Unauthorized token" });
+        let error = read(dead, grant().accounts(), &sent, true).unwrap_err();
+        assert_eq!(error.verdict(), Verdict::Dead);
+    }
+
+    #[test]
     fn what_older_answers_say_is_read() {
         let old = json!({
             "status": "succeeded", "account": { "accountId": "a" }, "accessToken": "a2",
@@ -275,7 +381,10 @@ mod tests {
             Verdict::Ambiguous
         );
         assert_eq!(verdict(json!(null)), Verdict::Ambiguous);
-        assert_eq!(verdict(json!({ "status": "something new" })), transient);
+        assert_eq!(
+            verdict(json!({ "status": "something new" })),
+            Verdict::Ambiguous
+        );
         let mfa =
             json!({ "status": "mfaRequired", "brokerAccountTokens": [{ "accessToken": "half" }] });
         let mut error = answer(&grant(), mfa).unwrap_err();

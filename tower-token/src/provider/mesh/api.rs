@@ -112,24 +112,28 @@ impl Reply {
 
     /// The content of an answer that says that all went well.
     pub(super) fn into_content(mut self) -> Result<Value, RefreshError> {
-        // Older answers leave the status out.
-        let ok = matches!(self.text("status"), None | Some("ok"));
-        if !self.answer.status.is_success() || !ok {
+        if !self.went_well() {
             return Err(self.judge());
         }
         match self.body.get_mut("content").map(Value::take) {
-            Some(content) => Ok(content),
-            None => Err(self.judge()),
+            Some(content @ Value::Object(_)) => Ok(content),
+            _ => Err(self.judge()),
         }
     }
 
     /// Whether all went well, for answers that have no content.
     pub(super) fn check(self) -> Result<(), RefreshError> {
-        let ok = matches!(self.text("status"), None | Some("ok"));
-        if self.answer.status.is_success() && ok {
-            return Ok(());
+        match self.went_well() {
+            true => Ok(()),
+            false => Err(self.judge()),
         }
-        Err(self.judge())
+    }
+
+    /// Whether neither HTTP nor Mesh says otherwise. A status that is none of those that are
+    /// known must not cost the tokens that come with it.
+    fn went_well(&self) -> bool {
+        let said = self.text("status").and_then(stands_for);
+        self.answer.status.is_success() && said.is_none()
     }
 
     /// What an answer means that is not what was asked for. What Mesh says of itself counts
@@ -137,13 +141,7 @@ impl Reply {
     pub(super) fn judge(&self) -> RefreshError {
         let mut status = self.answer.status;
         if status.is_success() {
-            status = match self.text("status") {
-                Some("badRequest" | "conflict" | "notFound") => StatusCode::BAD_REQUEST,
-                Some("permissionDenied" | "unavailableForLegalReasons") => StatusCode::FORBIDDEN,
-                Some("tooManyRequest" | "locked") => StatusCode::TOO_MANY_REQUESTS,
-                Some("serverFailure") => StatusCode::INTERNAL_SERVER_ERROR,
-                _ => status,
-            };
+            status = self.text("status").and_then(stands_for).unwrap_or(status);
         }
         if status == StatusCode::BAD_REQUEST && self.text("message").is_some_and(is_dead) {
             let message = "Mesh says that the refresh token is no good any more";
@@ -162,6 +160,18 @@ impl Reply {
     fn text(&self, name: &str) -> Option<&str> {
         self.body.get(name)?.as_str()
     }
+}
+
+/// The status of HTTP that one of Mesh's own stands for, if it is an error.
+fn stands_for(status: &str) -> Option<StatusCode> {
+    Some(match status {
+        "badRequest" | "conflict" | "notFound" => StatusCode::BAD_REQUEST,
+        "permissionDenied" => StatusCode::FORBIDDEN,
+        "unavailableForLegalReasons" => StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS,
+        "tooManyRequest" | "locked" => StatusCode::TOO_MANY_REQUESTS,
+        "serverFailure" => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => return None,
+    })
 }
 
 /// The one message that says so.
@@ -220,11 +230,10 @@ mod tests {
             let judged = reply(status, body).into_content().unwrap_err();
             assert_eq!(judged.verdict(), verdict, "{status} {body}");
         }
-        assert!(
-            reply(200, r#"{"status":"ok","content":{}}"#)
-                .into_content()
-                .is_ok()
-        );
+        for status in [r#""ok""#, r#""OK""#, r#""fine""#, "7", "null"] {
+            let body = format!(r#"{{"status":{status},"content":{{}}}}"#);
+            assert!(reply(200, &body).into_content().is_ok(), "{status}");
+        }
         assert!(reply(200, r#"{"status":"ok"}"#).check().is_ok());
         assert!(reply(200, r#"{"status":"badRequest"}"#).check().is_err());
     }

@@ -46,7 +46,8 @@ impl Refresher for RefreshAccounts {
         let body = body(&request)?;
         let content = self.api.send(&REFRESH, &body).await?.into_content()?;
         let accounts = request.grant().accounts();
-        answer::read(content, accounts, request.refresh_token())
+        let with_code = request.user_code().is_some();
+        answer::read(content, accounts, request.refresh_token(), with_code)
     }
 }
 

@@ -58,7 +58,7 @@ impl RemoveConnection {
             metadata: BTreeMap::new(),
         };
         let content = self.api.send(&REFRESH, &body).await?.into_content()?;
-        let response = answer::read(content, &[], &Secret::from(refresh.to_owned()))?;
+        let response = answer::read(content, &[], &Secret::from(refresh.to_owned()), false)?;
         Ok(response.access_tokens())
     }
 }

@@ -30,6 +30,7 @@ use self::ledger::{Issued, Terms};
 use self::link::Links;
 use self::payload::{access_token_payload, delayed_payload};
 use self::state::Book;
+use crate::provider::Mesh;
 use crate::secret::Secret;
 use crate::testkit::wire::{Fault, Faults, Running, ServerClock, Tally, random_token};
 
@@ -79,6 +80,11 @@ impl MeshServer {
     /// Begins to set a server up.
     pub fn builder() -> MeshServerBuilder {
         MeshServerBuilder::new()
+    }
+
+    /// This server as a provider that grant keys call `name`.
+    pub fn provider(&self, name: impl Into<Arc<str>>) -> Mesh {
+        Mesh::new(name, self.client_id(), self.client_secret()).base_url(self.base_url())
     }
 
     /// Where its API is, `http://127.0.0.1:port`.
