@@ -70,6 +70,38 @@ async fn a_code_goes_with_one_refresh_and_is_not_kept() {
 }
 
 #[tokio::test]
+async fn a_code_that_was_not_needed_is_not_kept_for_later() {
+    let (asks, clock, ring) = (
+        Asks::default(),
+        ManualClock::new(),
+        KeyRing::generate().unwrap(),
+    );
+    let store = MemoryStore::with_clock(clock.clone());
+    let manager = async || {
+        let provider = Provider::new("asks", asks.clone());
+        manager_of(store.clone(), &ring, provider, &clock).await
+    };
+    let (first, second, key) = (
+        manager().await,
+        manager().await,
+        GrantKey::new("asks", "ada"),
+    );
+    let consent = TokenResponse::new("a").refresh_token("r").expires_in(HOUR);
+    first.connect(&key, consent).await.unwrap();
+    second.token(&key).await.unwrap();
+    clock.advance(HOUR);
+    first.token(&key).await.unwrap_err();
+    first.refresh_with_code(&key, "1234").await.unwrap();
+    let exchanges = asks.0.lock().len();
+    // What the other instance got is found in the store.
+    second.refresh_with_code(&key, "5678").await.unwrap();
+    assert_eq!(asks.0.lock().len(), exchanges);
+    clock.advance(HOUR);
+    second.token(&key).await.unwrap_err();
+    assert_eq!(asks.0.lock().last(), Some(&None));
+}
+
+#[tokio::test]
 async fn a_code_for_nobody_is_refused() {
     let (clock, ring) = (ManualClock::new(), KeyRing::generate().unwrap());
     let store = MemoryStore::with_clock(clock.clone());

@@ -433,6 +433,33 @@ mod tests {
     }
 
     #[test]
+    fn the_end_of_a_refresh_token_that_is_answered_unchanged_still_holds() {
+        let first = TokenResponse::new("t1").refresh_token("r1");
+        let mut grant = connect(first.refresh_token_expires_in(secs(900)), None);
+        let same = TokenResponse::new("t2").refresh_token("r1");
+        grant.apply(same, NOW, None).unwrap();
+        assert_eq!(grant.refresh_expires_at(), Some(NOW + secs(900)));
+    }
+
+    #[test]
+    fn what_a_service_wanted_back_is_forgotten_with_its_answer() {
+        let mut grant = connect(TokenResponse::new("t1").refresh_token("r1"), None);
+        grant.continuation = Some(Secret::from("half"));
+        grant.apply(TokenResponse::new("t2"), NOW, None).unwrap();
+        assert_eq!(grant.continuation, None);
+    }
+
+    #[test]
+    fn wiping_takes_the_tokens_of_all_accounts_and_leaves_their_names() {
+        let account = AccountToken::new("a", "a1").name("Savings");
+        let mut grant = connect(TokenResponse::for_accounts([account]), None);
+        grant.wipe_access_tokens();
+        assert!(grant.access_token().is_none());
+        assert!(grant.accounts()[0].access_token().is_none());
+        assert_eq!(grant.accounts()[0].name(), Some("Savings"));
+    }
+
+    #[test]
     fn an_unusable_token_of_one_account_costs_no_other() {
         let mut grant = connect(
             TokenResponse::for_accounts([

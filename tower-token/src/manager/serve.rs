@@ -243,20 +243,16 @@ impl Shared {
             before(deadline.as_mut(), self.load(&slot)).await?;
         }
         let stale = slot.serial().ok_or_else(not_connected)?;
-        {
-            let mut work = slot.work();
-            work.user_code = Some(code);
-            // What failed for want of it may be tried again at once.
-            work.backoff.clear();
-        }
-        // A flight that was under way may have begun its exchange without it.
+        slot.work().user_code = Some(code);
         let mut landed = Ok(());
+        // Twice: a flight that was under way may have begun its exchange without it.
         for _ in 0..MAX_WAITS {
+            // What failed for want of it may be tried again at once.
+            slot.work().backoff.clear();
             landed = self.wait(&slot, stale, deadline.as_mut(), false).await;
-            if slot.work().user_code.is_none() || landed.is_ok() {
+            if landed.is_ok() || slot.work().user_code.is_none() {
                 break;
             }
-            slot.work().backoff.clear();
         }
         // It is good for once.
         slot.work().user_code = None;
