@@ -17,6 +17,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use self::client_auth::{AssertionClaims, ClientAssertion};
+#[cfg(fuzzing)]
+pub(crate) use self::mesh::fuzzing;
 pub use self::mesh::{
     InvalidMeshPayload, LinkTokenRequest, Mesh, MeshGrant, MeshLink, MeshPayload,
 };
