@@ -30,15 +30,17 @@ const MARKS: [&str; 8] = [
 
 /// Everything that lib.rs and the testkit export. A new name has to be added here, and to the
 /// test below if a secret could get into it.
-const EXPORTED: &str = "AccessToken AssertionClaims AuthServer AuthServerBuilder ByteStore ClientAssertion Clock \
-    CloneBody Counts Durability Error ErrorKind Event EventKind Events Expected Fault \
-    Fingerprint Freshness Grant GrantKey GrantState Group IntoProvider InvalidTokenResponse \
-    Issued KeyRing Lease LeaseOwner ManualClock MemoryStore NoReplay NotSent OAuth2 Provider \
-    ReauthReason Recovery RefreshError RefreshRequest RefreshWindow Refresher Replay \
-    ResponseFuture Revoker Rotation Row RowKey SaveOutcome SealedRow SealedStore Secret \
-    Serial SledStore StoreError StoreErrorKind SweepAction SweepItem SweepReport SystemClock \
-    Timestamp TokenLayer TokenManager TokenManagerBuilder TokenRequest TokenResponse \
-    TokenService TokenServiceError Verdict VerdictRule Version";
+const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthServer AuthServerBuilder \
+    Authorization ByteStore ClientAssertion Clock CloneBody Counts Durability Error \
+    ErrorKind Event EventKind Events Expected Fault Fingerprint Freshness Grant GrantKey \
+    GrantState Group IntoProvider InvalidMeshPayload InvalidTokenResponse Issued JsonBody \
+    KeyRing Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker \
+    MeshCounts MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder NoReplay NotSent \
+    OAuth2 Placement Provider ReauthReason Recovery RefreshError RefreshRequest \
+    RefreshWindow Refresher Replay ResponseFuture Revoker Rotation Row RowKey SaveOutcome \
+    SealedRow SealedStore Secret Serial SledStore StoreError StoreErrorKind SweepAction \
+    SweepItem SweepReport SystemClock Timestamp TokenLayer TokenManager TokenManagerBuilder \
+    TokenRequest TokenResponse TokenService TokenServiceError Verdict VerdictRule Version";
 
 #[test]
 fn every_exported_name_is_known_here() {
@@ -60,6 +62,7 @@ fn response() -> TokenResponse {
         .refresh_token(MARKS[1])
         .id_token(MARKS[2])
         .metadata("account", MARKS[7])
+        .account(AccountToken::new(MARKS[5], MARKS[0]).name(MARKS[7]))
         .expires_in(Duration::from_secs(1))
         .obtained_at(Timestamp::from_unix_millis(0))
 }
@@ -139,7 +142,7 @@ async fn no_type_error_or_event_prints_a_secret() {
         leaks.check_debug("TokenLayer", &layer);
         let mut service = layer.layer(Api::default().service::<Full<Bytes>>());
         let request = || {
-            let wanted = TokenRequest::new(key());
+            let wanted = TokenRequest::new(key()).account(MARKS[5]);
             Request::get(API)
                 .extension(wanted)
                 .body(Full::<Bytes>::default())

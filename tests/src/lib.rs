@@ -7,7 +7,9 @@ pub mod door;
 pub mod fake;
 pub mod flaky;
 pub mod leaks;
+pub mod mesh;
 pub mod oidc;
+pub mod recorder;
 
 use bytes::Bytes;
 use http::Request;

@@ -46,6 +46,11 @@ pub enum ErrorKind {
     MissingKey,
     /// A request names another grant than the one its client is bound to.
     KeyMismatch,
+    /// A grant of several accounts was asked for a token without naming one, or has no account
+    /// of this id.
+    UnknownAccount,
+    /// The token belongs into the request's body, and this body cannot take it.
+    UnfitBody,
     /// A request goes to an origin its provider does not allow.
     ForeignOrigin,
     /// The key names a provider that was not registered.
@@ -145,6 +150,8 @@ impl Error {
             | ErrorKind::Key => Recovery::Misconfigured,
             ErrorKind::MissingKey
             | ErrorKind::KeyMismatch
+            | ErrorKind::UnknownAccount
+            | ErrorKind::UnfitBody
             | ErrorKind::ForeignOrigin
             | ErrorKind::InvalidResponse
             | ErrorKind::Damaged

@@ -71,7 +71,7 @@
 //! | `oauth2-http` | yes | the back channel of [`OAuth2`]: reqwest over rustls |
 //! | `tracing` | | the manager's events as `tracing` events, target `tower_token` |
 //! | `metrics` | | counters and histograms of them, by the `metrics` facade |
-//! | `testkit` | | `testkit`: an authorization server, a manual clock, the suite that checks a [`ByteStore`] |
+//! | `testkit` | | `testkit`: an authorization server, a stand-in of Mesh, a manual clock, the suite that checks a [`ByteStore`] |
 //!
 //! # What it does not do
 //!
@@ -105,17 +105,19 @@ pub use self::error::{Error, ErrorKind, Recovery};
 pub use self::event::{Event, EventKind, Events, Fingerprint};
 pub use self::freshness::{Freshness, RefreshWindow};
 pub use self::grant::{
-    AccessToken, Grant, GrantState, InvalidTokenResponse, ReauthReason, Serial, TokenResponse,
+    AccessToken, Account, AccountToken, Grant, GrantState, InvalidTokenResponse, ReauthReason,
+    Serial, TokenResponse,
 };
 pub use self::key::GrantKey;
 pub use self::layer::{
-    CloneBody, NoReplay, Replay, ResponseFuture, TokenLayer, TokenRequest, TokenService,
-    TokenServiceError,
+    Authorization, CloneBody, JsonBody, NoReplay, Placement, Replay, ResponseFuture, TokenLayer,
+    TokenRequest, TokenService, TokenServiceError,
 };
 pub use self::manager::{SweepAction, SweepItem, SweepReport, TokenManager, TokenManagerBuilder};
 pub use self::provider::{
-    AssertionClaims, ClientAssertion, IntoProvider, NotSent, OAuth2, Provider, RefreshError,
-    RefreshRequest, Refresher, Revoker, Rotation, Verdict, VerdictRule,
+    AssertionClaims, ClientAssertion, IntoProvider, InvalidMeshPayload, LinkTokenRequest, Mesh,
+    MeshGrant, MeshLink, MeshPayload, NotSent, OAuth2, Provider, RefreshError, RefreshRequest,
+    Refresher, Revoker, Rotation, Verdict, VerdictRule,
 };
 pub use self::secret::Secret;
 #[cfg(feature = "sled")]

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
+use serde::Serialize;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -29,6 +30,11 @@ impl Secret {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
+    /// `value` as JSON.
+    pub(crate) fn of_json(value: &impl Serialize) -> serde_json::Result<Self> {
+        wiped_json(value).map(Self)
+    }
+
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -43,6 +49,29 @@ pub(crate) fn wiped(bytes: Zeroizing<Vec<u8>>) -> Bytes {
         }
     }
     Bytes::from_owner(Owner(bytes))
+}
+
+/// `value` as JSON, in one buffer of its size: none that grew is left behind.
+pub(crate) fn wiped_json(value: &impl Serialize) -> serde_json::Result<Bytes> {
+    let mut measured = Measure(0);
+    serde_json::to_writer(&mut measured, value)?;
+    let mut buffer = Zeroizing::new(Vec::with_capacity(measured.0));
+    serde_json::to_writer(&mut *buffer, value)?;
+    Ok(wiped(buffer))
+}
+
+/// Counts what is written.
+struct Measure(usize);
+
+impl std::io::Write for Measure {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Takes the string's own buffer over; nothing is copied.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::AccountToken;
 use crate::clock::Timestamp;
 use crate::secret::Secret;
 
@@ -27,7 +28,8 @@ use crate::secret::Secret;
 /// ```
 #[derive(Clone)]
 pub struct TokenResponse {
-    pub(crate) access_token: Secret,
+    pub(crate) access_token: Option<Secret>,
+    pub(crate) accounts: Vec<AccountToken>,
     pub(crate) refresh_token: Option<Secret>,
     pub(crate) id_token: Option<Secret>,
     pub(crate) expires_in: Option<Duration>,
@@ -53,7 +55,30 @@ impl TokenResponse {
     /// An answer with this access token and nothing else.
     pub fn new(access_token: impl Into<Secret>) -> Self {
         Self {
-            access_token: access_token.into(),
+            access_token: Some(access_token.into()),
+            ..Self::empty()
+        }
+    }
+
+    /// An answer that brings a token for each of several accounts.
+    pub fn for_accounts(accounts: impl IntoIterator<Item = AccountToken>) -> Self {
+        Self {
+            accounts: accounts.into_iter().collect(),
+            ..Self::empty()
+        }
+    }
+
+    /// A consent that brought a refresh token and no access token yet: the first is asked for
+    /// when it is needed. As the answer to a refresh this is a failure, but the new refresh
+    /// token is kept.
+    pub fn refresh_token_only(refresh_token: impl Into<Secret>) -> Self {
+        Self::empty().refresh_token(refresh_token)
+    }
+
+    fn empty() -> Self {
+        Self {
+            access_token: None,
+            accounts: Vec::new(),
             refresh_token: None,
             id_token: None,
             expires_in: None,
@@ -62,6 +87,13 @@ impl TokenResponse {
             obtained_at: None,
             metadata: BTreeMap::new(),
         }
+    }
+
+    /// Adds an account that the grant gives access to, with its token.
+    #[must_use]
+    pub fn account(mut self, account: AccountToken) -> Self {
+        self.accounts.push(account);
+        self
     }
 
     /// The refresh token. Without one the grant lasts as long as its access token.
@@ -114,10 +146,16 @@ impl TokenResponse {
         self
     }
 
+    /// Every access token in it.
+    pub(crate) fn access_tokens(&self) -> Vec<Secret> {
+        let accounts = self.accounts.iter().map(|account| &account.access_token);
+        self.access_token.iter().chain(accounts).cloned().collect()
+    }
+
     /// How many bytes there are to keep.
     pub(crate) fn len(&self) -> usize {
         let secrets = [
-            Some(&self.access_token),
+            self.access_token.as_ref(),
             self.refresh_token.as_ref(),
             self.id_token.as_ref(),
         ];
@@ -130,7 +168,8 @@ impl TokenResponse {
             .metadata
             .iter()
             .map(|(name, value)| name.len() + value.len());
-        secrets.sum::<usize>() + scope + metadata.sum::<usize>()
+        let accounts = self.accounts.iter().map(AccountToken::len);
+        secrets.sum::<usize>() + scope + metadata.sum::<usize>() + accounts.sum::<usize>()
     }
 
     /// Reads the JSON of a token endpoint.
@@ -154,7 +193,7 @@ impl TokenResponse {
 }
 
 /// Moves a string out, so that its one buffer becomes the secret's.
-fn take_text(body: &mut Value, name: &str) -> Option<String> {
+pub(crate) fn take_text(body: &mut Value, name: &str) -> Option<String> {
     match body.get_mut(name)?.take() {
         Value::String(text) if !text.is_empty() => Some(text),
         _ => None,
@@ -163,7 +202,7 @@ fn take_text(body: &mut Value, name: &str) -> Option<String> {
 
 /// A lifetime in seconds, as a number or as text. Zero and less say nothing: some
 /// services answer 0 for a token that does not expire.
-fn seconds(body: &Value, names: &[&str]) -> Option<Duration> {
+pub(crate) fn seconds(body: &Value, names: &[&str]) -> Option<Duration> {
     let value = names.iter().find_map(|name| body.get(name))?;
     let seconds = match value {
         Value::String(text) => text.trim().parse().ok()?,
@@ -178,6 +217,7 @@ impl fmt::Debug for TokenResponse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenResponse")
             .field("access_token", &self.access_token)
+            .field("accounts", &self.accounts)
             .field("refresh_token", &self.refresh_token)
             .field("id_token", &self.id_token)
             .field("expires_in", &self.expires_in)

@@ -6,13 +6,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::header::AUTHORIZATION;
 use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::challenge::insufficient_scope;
 use super::error::TokenServiceError;
+use super::placement::{Authorization, Placement};
 use super::request::TokenRequest;
 use crate::error::Error;
 use crate::grant::{AccessToken, Serial};
@@ -21,23 +21,23 @@ use crate::manager::Shared;
 pin_project! {
     /// The response future of [`TokenService`](super::TokenService).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, B>
+    pub struct ResponseFuture<S, B, P = Authorization>
     where
         S: Service<Request<B>>,
     {
         #[pin]
-        state: State<S, B>,
+        state: State<S, B, P>,
     }
 }
 
 /// The wait for a newer token, and what to do with it.
-type Healing<S, B> = (Boxed<Option<AccessToken>>, Box<Again<S, B>>);
+type Healing<S, B, P> = (Boxed<Option<AccessToken>>, Box<Again<S, B, P>>);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, B>
+    enum State<S, B, P>
     where
         S: Service<Request<B>>,
     {
@@ -46,22 +46,22 @@ pin_project! {
         /// Waiting for a token; nothing was sent yet.
         Waiting {
             token: Boxed<Result<AccessToken, Error>>,
-            unsent: Option<Box<Unsent<S, B>>>,
+            unsent: Option<Box<Unsent<S, B, P>>>,
         },
         /// Sent with a token; a 401 can still be healed.
         Calling {
             #[pin]
             response: S::Future,
-            kept: Option<Kept<S, B>>,
+            kept: Option<Kept<S, B, P>>,
         },
         /// Refused with a 401; waiting for a newer token.
         Healing {
             token: Boxed<Option<AccessToken>>,
             refused: Option<S::Response>,
-            again: Option<Box<Again<S, B>>>,
+            again: Option<Box<Again<S, B, P>>>,
         },
         /// A newer token is there; waiting for the service to be ready again.
-        Resending { again: Box<Again<S, B>> },
+        Resending { again: Box<Again<S, B, P>> },
         /// Whatever this answers is the answer.
         Last {
             #[pin]
@@ -73,20 +73,21 @@ pin_project! {
 }
 
 /// A request that waits for its token.
-pub(super) struct Unsent<S, B> {
+pub(super) struct Unsent<S, B, P> {
     /// It was polled ready.
     pub(super) service: S,
     pub(super) request: Request<B>,
     pub(super) copy: Option<Request<B>>,
     pub(super) manager: Arc<Shared>,
     pub(super) wanted: TokenRequest,
+    pub(super) placement: P,
 }
 
 /// What a 401 would need.
-pub(super) struct Kept<S, B> {
+pub(super) struct Kept<S, B, P> {
     pub(super) asked: Asked,
     pub(super) serial: Serial,
-    pub(super) again: Option<Box<Again<S, B>>>,
+    pub(super) again: Option<Box<Again<S, B, P>>>,
 }
 
 /// Who was asked for a token, and for which.
@@ -105,13 +106,14 @@ impl Asked {
 }
 
 /// The request once more, and what to send it by.
-pub(super) struct Again<S, B> {
+pub(super) struct Again<S, B, P> {
     pub(super) asked: Asked,
     pub(super) service: S,
     pub(super) request: Option<Request<B>>,
+    pub(super) placement: P,
 }
 
-impl<S, B> ResponseFuture<S, B>
+impl<S, B, P> ResponseFuture<S, B, P>
 where
     S: Service<Request<B>>,
 {
@@ -131,18 +133,18 @@ where
         }
     }
 
-    pub(super) fn calling(response: S::Future, kept: Kept<S, B>) -> Self {
+    pub(super) fn calling(response: S::Future, kept: Kept<S, B, P>) -> Self {
         let kept = Some(kept);
         Self {
             state: State::Calling { response, kept },
         }
     }
 
-    pub(super) fn waiting(unsent: Unsent<S, B>) -> Self {
+    pub(super) fn waiting(unsent: Unsent<S, B, P>) -> Self {
         let manager = Arc::clone(&unsent.manager);
         let wanted = unsent.wanted.clone();
         let token: Boxed<Result<AccessToken, Error>> =
-            Box::pin(async move { manager.usable(&wanted.key, wanted.min_validity).await });
+            Box::pin(async move { manager.usable(&wanted.key, wanted.wanted()).await });
         let unsent = Some(Box::new(unsent));
         Self {
             state: State::Waiting { token, unsent },
@@ -150,9 +152,10 @@ where
     }
 }
 
-impl<S, B, A> Future for ResponseFuture<S, B>
+impl<S, B, P, A> Future for ResponseFuture<S, B, P>
 where
     S: Service<Request<B>, Response = Response<A>> + Clone,
+    P: Placement<B> + Clone,
 {
     type Output = Result<Response<A>, TokenServiceError<S::Error>>;
 
@@ -193,17 +196,18 @@ where
                     token,
                     refused,
                     again,
-                } => match (ready!(token.as_mut().poll(cx)), again.take()) {
-                    (Some(token), Some(mut again)) => {
-                        again.authorize(&token);
-                        State::Resending { again }
+                } => {
+                    let token = ready!(token.as_mut().poll(cx));
+                    let again = again.take().zip(token);
+                    match again.and_then(|(again, token)| again.authorized(&token)) {
+                        Some(again) => State::Resending { again },
+                        // No better token: the 401 is the answer.
+                        None => match refused.take() {
+                            Some(refused) => return Poll::Ready(Ok(refused)),
+                            None => return Poll::Pending,
+                        },
                     }
-                    // No better token: the 401 is the answer.
-                    _ => match refused.take() {
-                        Some(refused) => return Poll::Ready(Ok(refused)),
-                        None => return Poll::Pending,
-                    },
-                },
+                }
                 StateProj::Resending { again } => {
                     ready!(again.service.poll_ready(cx)).map_err(TokenServiceError::Inner)?;
                     match again.request.take() {
@@ -232,13 +236,16 @@ fn is_refusal<A>(response: &Response<A>) -> bool {
     response.status() == StatusCode::UNAUTHORIZED && !insufficient_scope(response.headers())
 }
 
-impl<S, B, A> Unsent<S, B>
+impl<S, B, P, A> Unsent<S, B, P>
 where
     S: Service<Request<B>, Response = Response<A>> + Clone,
+    P: Placement<B> + Clone,
 {
-    fn send(mut self, token: &AccessToken) -> State<S, B> {
-        let headers = self.request.headers_mut();
-        headers.insert(AUTHORIZATION, token.authorization().clone());
+    fn send(mut self, token: &AccessToken) -> State<S, B, P> {
+        if let Err(error) = self.placement.place(token, &mut self.request) {
+            let error = Some(error);
+            return State::Failed { error };
+        }
         let asked = Asked {
             manager: self.manager,
             wanted: self.wanted,
@@ -248,6 +255,7 @@ where
                 asked: asked.clone(),
                 service: self.service.clone(),
                 request: Some(request),
+                placement: self.placement.clone(),
             })
         });
         let kept = Kept {
@@ -262,34 +270,37 @@ where
     }
 }
 
-impl<S, B> Kept<S, B> {
+impl<S, B, P> Kept<S, B, P> {
     /// Begins to get a newer token. `None` if the request cannot be sent again: the
     /// refresh then happens behind.
-    fn heal(self) -> Option<Healing<S, B>> {
+    fn heal(self) -> Option<Healing<S, B, P>> {
         let Self {
             asked: Asked { manager, wanted },
             serial,
             again,
         } = self;
         let Some(again) = again else {
-            manager.replace_refused_behind(&wanted.key, serial);
+            manager.replace_refused_behind(&wanted.key, wanted.which(), serial);
             return None;
         };
-        let token = Box::pin(async move { manager.replace_refused(&wanted.key, serial).await });
+        let token = Box::pin(async move {
+            manager
+                .replace_refused(&wanted.key, wanted.which(), serial)
+                .await
+        });
         Some((token, again))
     }
 }
 
-impl<S, B> Again<S, B> {
-    fn authorize(&mut self, token: &AccessToken) {
-        if let Some(request) = &mut self.request {
-            let value = token.authorization().clone();
-            request.headers_mut().insert(AUTHORIZATION, value);
-        }
+impl<S, B, P: Placement<B>> Again<S, B, P> {
+    /// With the newer token in it, if that can be done, as it was the first time.
+    fn authorized(mut self: Box<Self>, token: &AccessToken) -> Option<Box<Self>> {
+        self.placement.place(token, self.request.as_mut()?).ok()?;
+        Some(self)
     }
 }
 
-impl<S, B> fmt::Debug for ResponseFuture<S, B>
+impl<S, B, P> fmt::Debug for ResponseFuture<S, B, P>
 where
     S: Service<Request<B>>,
 {

@@ -3,6 +3,7 @@
 mod challenge;
 mod error;
 mod future;
+mod placement;
 mod replay;
 mod request;
 mod service;
@@ -16,6 +17,7 @@ use tower_layer::Layer;
 pub(crate) use self::challenge::insufficient_scope;
 pub use self::error::TokenServiceError;
 pub use self::future::ResponseFuture;
+pub use self::placement::{Authorization, JsonBody, Placement};
 pub use self::replay::{CloneBody, NoReplay, Replay};
 pub use self::request::TokenRequest;
 pub use self::service::TokenService;
@@ -27,7 +29,7 @@ use crate::manager::{Shared, TokenManager};
 /// A request says whose token it needs by a [`TokenRequest`] in its extensions, or its
 /// client is bound to one grant by [`for_key`](Self::for_key). Without a usable token the
 /// client is not called. A request that already has an `Authorization` header is passed
-/// on untouched.
+/// on untouched. An API that wants its token elsewhere is served by [`place`](Self::place).
 ///
 /// ```
 /// # use tower_token::*;
@@ -53,9 +55,10 @@ use crate::manager::{Shared, TokenManager};
 /// its own token, and its own check of where it goes. A layer that logs headers sees no
 /// token outside of this one; inside, the header is marked sensitive.
 #[derive(Debug, Clone)]
-pub struct TokenLayer<R = CloneBody> {
+pub struct TokenLayer<R = CloneBody, P = Authorization> {
     settings: Settings,
     replay: R,
+    placement: P,
 }
 
 /// What holds for every request of a client.
@@ -78,11 +81,12 @@ impl TokenLayer {
                 foreign_origin_without_token: false,
             },
             replay: CloneBody,
+            placement: Authorization,
         }
     }
 }
 
-impl<R> TokenLayer<R> {
+impl<R, P> TokenLayer<R, P> {
     /// Binds clients to one grant: their requests need no [`TokenRequest`], and one that
     /// names another grant is refused.
     #[must_use]
@@ -92,10 +96,20 @@ impl<R> TokenLayer<R> {
     }
 
     /// Another way to send a body twice, or [`NoReplay`].
-    pub fn replay<R2>(self, replay: R2) -> TokenLayer<R2> {
+    pub fn replay<R2>(self, replay: R2) -> TokenLayer<R2, P> {
         TokenLayer {
             settings: self.settings,
             replay,
+            placement: self.placement,
+        }
+    }
+
+    /// Where the token goes: by default into the header [`Authorization`].
+    pub fn place<P2>(self, placement: P2) -> TokenLayer<R, P2> {
+        TokenLayer {
+            settings: self.settings,
+            replay: self.replay,
+            placement,
         }
     }
 
@@ -117,14 +131,15 @@ impl<R> TokenLayer<R> {
     }
 }
 
-impl<S, R: Clone> Layer<S> for TokenLayer<R> {
-    type Service = TokenService<S, R>;
+impl<S, R: Clone, P: Clone> Layer<S> for TokenLayer<R, P> {
+    type Service = TokenService<S, R, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
         TokenService {
             inner,
             settings: self.settings.clone(),
             replay: self.replay.clone(),
+            placement: self.placement.clone(),
         }
     }
 }

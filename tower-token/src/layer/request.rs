@@ -1,8 +1,11 @@
 //! What a request says of the token it wants.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::key::GrantKey;
+use crate::manager::{Wanted, Which};
 
 /// Put into a request's extensions: whose token it gets, and how.
 ///
@@ -17,9 +20,10 @@ use crate::key::GrantKey;
 ///     .body(())?;
 /// # Ok::<(), http::Error>(())
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct TokenRequest {
     pub(super) key: GrantKey,
+    pub(super) account: Option<Arc<str>>,
     pub(super) min_validity: Duration,
     pub(super) retry: bool,
     pub(super) route: Option<&'static str>,
@@ -30,10 +34,18 @@ impl TokenRequest {
     pub fn new(key: GrantKey) -> Self {
         Self {
             key,
+            account: None,
             min_validity: Duration::ZERO,
             retry: true,
             route: None,
         }
+    }
+
+    /// The token of this account, for a grant that has several.
+    #[must_use]
+    pub fn account(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.account = Some(id.into());
+        self
     }
 
     /// Waits for a new token if the present one is valid for less than this; for
@@ -63,5 +75,26 @@ impl TokenRequest {
     /// Whose token it is.
     pub fn key(&self) -> &GrantKey {
         &self.key
+    }
+
+    pub(super) fn wanted(&self) -> Wanted<'_> {
+        Wanted::of(self.account.as_deref()).valid_for(self.min_validity)
+    }
+
+    pub(super) fn which(&self) -> Which<'_> {
+        self.wanted().which
+    }
+}
+
+impl fmt::Debug for TokenRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let account = self.account.as_ref().map(|_| "[redacted]");
+        f.debug_struct("TokenRequest")
+            .field("key", &self.key)
+            .field("account", &account)
+            .field("min_validity", &self.min_validity)
+            .field("retry", &self.retry)
+            .field("route", &self.route)
+            .finish()
     }
 }

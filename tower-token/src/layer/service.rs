@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::header::AUTHORIZATION;
 use http::{Request, Response};
 use tower_service::Service;
 
 use super::Settings;
 use super::error::TokenServiceError;
 use super::future::{Again, Asked, Kept, ResponseFuture, Unsent};
+use super::placement::{Authorization, Placement};
 use super::replay::{CloneBody, Replay};
 use super::request::TokenRequest;
 use crate::error::{Error, ErrorKind};
@@ -21,13 +21,14 @@ use crate::manager::Attached;
 /// Made by [`TokenLayer`](super::TokenLayer). Like every Tower middleware that calls its
 /// inner service later, it calls a clone of it that was ready.
 #[derive(Debug, Clone)]
-pub struct TokenService<S, R = CloneBody> {
+pub struct TokenService<S, R = CloneBody, P = Authorization> {
     pub(super) inner: S,
     pub(super) settings: Settings,
     pub(super) replay: R,
+    pub(super) placement: P,
 }
 
-impl<S, R> TokenService<S, R> {
+impl<S, R, P> TokenService<S, R, P> {
     /// The same service over the same connections, for requests of one grant. They need
     /// no [`TokenRequest`]; one that names another grant is refused.
     #[must_use]
@@ -35,6 +36,7 @@ impl<S, R> TokenService<S, R> {
     where
         S: Clone,
         R: Clone,
+        P: Clone,
     {
         let mut bound = self.clone();
         bound.settings.bound = Some(TokenRequest::new(key));
@@ -55,8 +57,8 @@ enum Plan {
 }
 
 impl Settings {
-    fn plan<B>(&self, request: &Request<B>) -> Result<Plan, Error> {
-        if request.headers().contains_key(AUTHORIZATION) {
+    fn plan<B>(&self, request: &Request<B>, placed: bool) -> Result<Plan, Error> {
+        if placed {
             return Ok(Plan::PassThrough);
         }
         match (request.extensions().get::<TokenRequest>(), &self.bound) {
@@ -75,21 +77,25 @@ impl Settings {
     }
 }
 
-impl<S, R, B, A> Service<Request<B>> for TokenService<S, R>
+impl<S, R, P, B, A> Service<Request<B>> for TokenService<S, R, P>
 where
     S: Service<Request<B>, Response = Response<A>> + Clone,
     R: Replay<B>,
+    P: Placement<B> + Clone,
 {
     type Response = Response<A>;
     type Error = TokenServiceError<S::Error>;
-    type Future = ResponseFuture<S, B>;
+    type Future = ResponseFuture<S, B, P>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(TokenServiceError::Inner)
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let wanted = match self.settings.plan(&request) {
+        let wanted = match self
+            .settings
+            .plan(&request, self.placement.is_placed(&request))
+        {
             Ok(Plan::Attach(wanted)) => wanted,
             Ok(Plan::PassThrough) => return ResponseFuture::last(self.inner.call(request)),
             Err(error) => return ResponseFuture::failed(error),
@@ -97,15 +103,12 @@ where
         // Copied before the token goes in, so that a retry starts from what was given.
         let copy = wanted.retry.then(|| self.copy(&request)).flatten();
         let manager = Arc::clone(&self.settings.manager);
-        // Taken out while the URL is looked at; moving the map is cheap.
-        let mut headers = std::mem::take(request.headers_mut());
         let attached = manager.attach(
             &wanted.key,
-            request.uri(),
-            wanted.min_validity,
-            &mut headers,
+            wanted.wanted(),
+            &mut request,
+            |token, request| self.placement.place(token, request),
         );
-        *request.headers_mut() = headers;
         match attached {
             Ok(Attached::Token(serial)) => {
                 let asked = Asked { manager, wanted };
@@ -114,6 +117,7 @@ where
                         asked: asked.clone(),
                         service: self.inner.clone(),
                         request: Some(request),
+                        placement: self.placement.clone(),
                     })
                 });
                 let kept = Kept {
@@ -133,6 +137,7 @@ where
                     copy,
                     manager,
                     wanted,
+                    placement: self.placement.clone(),
                 })
             }
             Err(error)
@@ -146,7 +151,7 @@ where
     }
 }
 
-impl<S, R> TokenService<S, R> {
+impl<S, R, P> TokenService<S, R, P> {
     /// All of the request, the user's extensions included, if its body can be had twice.
     fn copy<B>(&self, request: &Request<B>) -> Option<Request<B>>
     where

@@ -34,22 +34,23 @@ impl Shared {
             }
             let now = self.clock.now();
             let epoch = self.next_epoch(&slot, old);
-            let revocable = slot.provider().revoker.is_some();
+            let revoker = slot.provider().revoker.as_ref();
+            let tokens = match (revoker, old) {
+                (Some(revoker), Some(old)) => revoker.revocable(&old.grant),
+                _ => Vec::new(),
+            };
             let record = Record {
                 grant: Grant::disconnected(key.clone(), epoch, now),
                 sequence: 1,
                 connect: mark,
                 exchange: mark,
                 intent: None,
-                revocation: old
-                    .filter(|_| revocable)
-                    .and_then(|old| old.grant.revocable())
-                    .map(|token| Revocation {
-                        tokens: vec![token],
-                        attempts: 0,
-                        // The first try follows at once; this is for whoever comes after.
-                        next: now + FIRST_RETRY,
-                    }),
+                revocation: (!tokens.is_empty()).then(|| Revocation {
+                    tokens,
+                    attempts: 0,
+                    // The first try follows at once; this is for whoever comes after.
+                    next: now + FIRST_RETRY,
+                }),
             };
             let saved = self.save(&slot, &record, expected(found.as_ref())).await?;
             match saved {

@@ -17,9 +17,9 @@ use crate::store::{Expected, SaveOutcome};
 pub(super) async fn failed(
     shared: &Arc<Shared>,
     slot: &Arc<Slot>,
-    begun: Begun,
+    mut begun: Begun,
     lease: &HeldLease,
-    error: RefreshError,
+    mut error: RefreshError,
 ) -> Outcome {
     let retry_after = error.asked_to_wait();
     let (kind, message) = match error.verdict() {
@@ -35,10 +35,15 @@ pub(super) async fn failed(
             ErrorKind::ClientRefused,
             "the token service refused this service: check its client id, secret and endpoint",
         ),
-        Verdict::UserAction => (
-            ErrorKind::UserAction,
-            "the token service asks the user for something first",
-        ),
+        Verdict::UserAction => {
+            if let Some(continuation) = error.take_continuation() {
+                begun.record.grant.continuation = Some(continuation);
+            }
+            (
+                ErrorKind::UserAction,
+                "the token service asks the user for something first",
+            )
+        }
     };
     clear_intent(shared, slot, begun).await;
     Outcome::Failed {
@@ -51,6 +56,7 @@ pub(super) async fn failed(
 /// that fails the intent runs out by itself.
 pub(super) async fn clear_intent(shared: &Shared, slot: &Slot, begun: Begun) {
     let (mut record, mut version) = (begun.record, begun.version);
+    let continuation = record.grant.continuation.clone();
     // Once more if something else about the row has changed, such as when it is due.
     for _ in 0..2 {
         record.intent = begun.before;
@@ -63,6 +69,7 @@ pub(super) async fn clear_intent(shared: &Shared, slot: &Slot, begun: Begun) {
         match shared.load(slot).await {
             Ok(Some(found)) if found.record.intent == Some(begun.intent) => {
                 (record, version) = (found.record, found.version);
+                record.grant.continuation.clone_from(&continuation);
             }
             _ => return,
         }

@@ -8,6 +8,7 @@ mod circuit;
 mod connect;
 mod decide;
 mod disconnect;
+mod entry;
 mod failure;
 mod flight;
 mod gate;
@@ -25,6 +26,7 @@ mod state;
 mod sweep;
 mod unsaved;
 mod upkeep;
+mod wanted;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -42,14 +44,18 @@ pub(crate) use self::serve::Attached;
 use self::slot::{Hold, Slot};
 pub use self::sweep::{SweepAction, SweepItem, SweepReport};
 use self::unsaved::Unsaved;
+pub(crate) use self::wanted::{Wanted, Which};
 use crate::clock::Clock;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, EventBus, EventKind, Events, Fingerprint};
-use crate::grant::{AccessToken, Grant, GrantState, Owner, ReauthReason, Record, TokenResponse};
+use crate::grant::{
+    AccessToken, Account, Grant, GrantState, Owner, ReauthReason, Record, TokenResponse,
+};
 use crate::key::GrantKey;
 use crate::provider::Provider;
 use crate::rt::{AtomicU8, Handle, timeout, watch};
+use crate::secret::Secret;
 use crate::store::{Expected, Found, SaveOutcome, SealedStore, Version};
 
 /// Keeps every user's token usable. Cheap to clone; clones are the same manager.
@@ -138,7 +144,51 @@ impl TokenManager {
 
     /// A usable access token, refreshed first if it has expired.
     pub async fn token(&self, key: &GrantKey) -> Result<AccessToken, Error> {
-        self.0.usable(key, Duration::ZERO).await
+        self.0.usable(key, Wanted::of(None)).await
+    }
+
+    /// The same for one of the accounts of a grant that has several.
+    pub async fn account_token(&self, key: &GrantKey, account: &str) -> Result<AccessToken, Error> {
+        self.0.usable(key, Wanted::of(Some(account))).await
+    }
+
+    /// The accounts of a grant with usable tokens, refreshed first if these are valid for less
+    /// than `min_validity`.
+    ///
+    /// One whose token has run out, and for which the token service brings no other, is left
+    /// out; [`grants`](Self::grants) lists all.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_token::*;
+    /// # async fn f(manager: TokenManager) -> Result<(), Error> {
+    /// let key = GrantKey::new("broker", "user-17");
+    /// for account in manager.accounts(&key, Duration::from_secs(120)).await? {
+    ///     println!("{}: {:?}", account.id(), account.name());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn accounts(
+        &self,
+        key: &GrantKey,
+        min_validity: Duration,
+    ) -> Result<Vec<Account>, Error> {
+        self.0.accounts(key, min_validity).await
+    }
+
+    /// Refreshes now, with a code that the user was asked for.
+    ///
+    /// Where a refresh fails with [`ErrorKind::UserAction`](crate::ErrorKind::UserAction), the
+    /// token service may want a second factor, such as a code that it has sent to the user.
+    /// Ask for it, and give it here. It is used once, also if the caller is dropped, and not
+    /// stored.
+    pub async fn refresh_with_code(
+        &self,
+        key: &GrantKey,
+        code: impl Into<Secret>,
+    ) -> Result<(), Error> {
+        let work = Arc::clone(&self.0).refresh_with(key.clone(), code.into());
+        self.0.detached(work).await
     }
 
     /// A token that stays valid for `min_validity`, if its token service issues such
@@ -148,7 +198,8 @@ impl TokenManager {
         key: &GrantKey,
         min_validity: Duration,
     ) -> Result<AccessToken, Error> {
-        self.0.usable(key, min_validity).await
+        let wanted = Wanted::of(None).valid_for(min_validity);
+        self.0.usable(key, wanted).await
     }
 
     /// Every connection of one user, also those that need the user to connect again.
@@ -340,7 +391,7 @@ impl Shared {
     fn give_up(&self, slot: &Slot, record: &mut Record, reason: ReauthReason) {
         record.grant.give_up(reason, self.clock.now());
         if slot.provider().policy.wipe_when_dead {
-            record.grant.access_token = None;
+            record.grant.wipe_access_tokens();
         }
         record.intent = None;
         record.sequence += 1;

@@ -270,11 +270,13 @@ async fn exchange(
     }
     let started = shared.clock.now();
     let idle_lifetime = provider.policy.refresh_token_idle_lifetime;
+    let user_code = slot.work().user_code.take();
     let renewed_from = renew_from(&begun.record.grant, idle_lifetime, slot.jitter());
     let request = RefreshRequest {
         grant: &begun.record.grant,
         refresh_token: &refresh_token,
         renew_refresh_token: renewed_from.is_some_and(|from| from <= started),
+        user_code: user_code.as_ref(),
     };
     let answer = timeout(left, provider.refresher.refresh(request)).await;
     let result = answer.unwrap_or_else(|_| {
@@ -301,7 +303,7 @@ async fn keep(
     let replaced = begun.record.grant.serial();
     let was_refused = slot.is_refused(replaced);
     let took = shared.clock.now().since(started);
-    let save = Save::new(begun.intent, response, started, took);
+    let save = Save::new(begun.intent, &begun.record.grant, response, started, took);
     let outcome = match save
         .attempt(shared, slot, begun.record, begun.version)
         .await

@@ -21,8 +21,8 @@ const LAST_RETRY: Duration = Duration::from_secs(3_600);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// No revocation takes longer.
 const LONGEST: Duration = Duration::from_secs(10);
-/// Tokens of flights that were under way join the one of the grant.
-const MAX_TOKENS: usize = 4;
+/// Tokens of flights that were under way join those of the grant.
+const MAX_TOKENS: usize = 128;
 
 impl Shared {
     /// Revokes what the mark in the row holds, if that is to be done. Nobody waits for it,
@@ -117,18 +117,23 @@ fn retried(
     })
 }
 
-/// Adds a token to what is to be revoked. False if it is there already, or there are too
+/// Adds `tokens` to what is to be revoked. False if they are there already, or there are too
 /// many.
-pub(super) fn add(record: &mut Record, token: &Secret, now: Timestamp) -> bool {
+pub(super) fn add(record: &mut Record, tokens: &[Secret], now: Timestamp) -> bool {
+    let left = record.revocation.as_ref();
+    let there = left.map_or(&[][..], |left| &left.tokens);
+    let room = MAX_TOKENS.saturating_sub(there.len());
+    let new = tokens.iter().filter(|token| !there.contains(token));
+    let new: Vec<Secret> = new.take(room).cloned().collect();
+    if new.is_empty() {
+        return false;
+    }
     let left = record.revocation.get_or_insert_with(|| Revocation {
         tokens: Vec::new(),
         attempts: 0,
         next: now + FIRST_RETRY,
     });
-    if left.tokens.contains(token) || left.tokens.len() >= MAX_TOKENS {
-        return false;
-    }
-    left.tokens.push(token.clone());
+    left.tokens.extend(new);
     record.sequence += 1;
     true
 }

@@ -11,13 +11,16 @@ use super::{Opened, Shared, revoke};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
-use crate::grant::{GrantState, Intent, Record, TokenResponse};
+use crate::grant::{Grant, GrantState, Intent, Record, TokenResponse};
 use crate::rt::timeout;
+use crate::secret::Secret;
 use crate::store::{Expected, SaveOutcome, Version};
 
 /// Tokens that were issued and are not stored yet.
 pub(super) struct Save {
     intent: Intent,
+    /// The grant that was refreshed.
+    refreshed: Grant,
     response: TokenResponse,
     started: Timestamp,
     /// How long the exchange took.
@@ -38,12 +41,14 @@ const RETRY_LAST: Duration = Duration::from_secs(5);
 impl Save {
     pub(super) fn new(
         intent: Intent,
+        refreshed: &Grant,
         response: TokenResponse,
         started: Timestamp,
         took: Duration,
     ) -> Self {
         Self {
             intent,
+            refreshed: refreshed.clone(),
             response,
             started,
             took,
@@ -123,13 +128,11 @@ impl Save {
         mut record: Record,
         mut version: Version,
     ) -> Attempt {
-        let token = self.response.refresh_token.clone();
+        let tokens = self.to_revoke(slot);
         for _ in 0..MAX_CONFLICTS {
             let mut next = record.clone();
-            let wanted = slot.provider().revoker.is_some() && next.grant.is_disconnected();
-            let added = token
-                .as_ref()
-                .is_some_and(|token| wanted && revoke::add(&mut next, token, shared.clock.now()));
+            let wanted = next.grant.is_disconnected();
+            let added = wanted && revoke::add(&mut next, &tokens, shared.clock.now());
             if !added {
                 // It may be there by a save whose acknowledgement was lost.
                 shared.revoke_behind(slot);
@@ -153,6 +156,21 @@ impl Save {
             }
         }
         self.held(slot, &record.clone(), record, version)
+    }
+
+    /// What the token service has to forget, should the user have left.
+    fn to_revoke(&self, slot: &Slot) -> Vec<Secret> {
+        let Some(revoker) = &slot.provider().revoker else {
+            return Vec::new();
+        };
+        if self.response.refresh_token.is_none() {
+            // What it was asked with stays good, and is in the mark.
+            return Vec::new();
+        }
+        let mut grant = self.refreshed.clone();
+        // What cannot be used can be revoked.
+        let _ = grant.apply(self.response.clone(), self.started, None);
+        revoker.revocable(&grant)
     }
 
     /// Not stored yet. A rotated token that cannot be stored is better served than lost.

@@ -6,20 +6,24 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, Uri};
+use http::{Request, Uri};
 
 use super::Shared;
+use super::entry::Look;
 use super::flight::Need;
-use super::slot::{Look, Refusal, Slot};
-use super::state::{needs_reauth, not_connected};
+use super::slot::{Refusal, Slot};
+use super::state::{
+    account_left_out, needs_reauth, not_connected, several_accounts, unknown_account,
+};
+use super::wanted::{Wanted, Which};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
-use crate::grant::{AccessToken, Serial};
+use crate::grant::{AccessToken, Account, Serial};
 use crate::key::GrantKey;
 use crate::origin::Origin;
 use crate::provider::Provider;
 use crate::rt::{Sleep, sleep};
+use crate::secret::Secret;
 
 /// What became of a request that wants a token.
 pub(crate) enum Attached {
@@ -38,38 +42,42 @@ impl Shared {
     ///
     /// This is what nearly every request comes to: one look-up, one clock read, one
     /// insert. No lock, no allocation of ours.
-    pub(crate) fn attach(
+    pub(crate) fn attach<B>(
         self: &Arc<Self>,
         key: &GrantKey,
-        uri: &Uri,
-        min_validity: Duration,
-        headers: &mut HeaderMap,
+        wanted: Wanted<'_>,
+        request: &mut Request<B>,
+        place: impl Fn(&AccessToken, &mut Request<B>) -> Result<(), Error>,
     ) -> Result<Attached, Error> {
         let now = self.clock.now();
         let found = self.cache.with(key, |slot| {
-            check_origin(slot.provider(), uri)?;
-            let fresh = slot.with_fresh(now, min_validity, |token| {
-                headers.insert(AUTHORIZATION, token.authorization().clone());
-                token.serial()
+            check_origin(slot.provider(), request.uri())?;
+            let fresh = slot.with_fresh(now, wanted, |token| {
+                place(token, request).map(|()| token.serial())
             });
-            if let Some(serial) = fresh {
-                return Ok(Attached::Token(serial));
+            if let Some(placed) = fresh {
+                return placed.map(Attached::Token);
             }
-            match slot.look(now, min_validity) {
+            match slot.look(now, wanted) {
                 Look::Usable { token, due } => {
-                    headers.insert(AUTHORIZATION, token.authorization().clone());
                     if due {
                         self.refresh_behind(slot, token.serial(), Need::Soon);
                     }
+                    place(&token, request)?;
                     Ok(Attached::Token(token.serial()))
                 }
-                Look::Replace { .. } | Look::Spent | Look::Unknown => Ok(Attached::Wait),
+                Look::Several => Err(several_accounts()),
+                Look::Replace { .. }
+                | Look::Spent
+                | Look::Absent
+                | Look::NoAccount
+                | Look::Unknown => Ok(Attached::Wait),
             }
         });
         match found {
             Some(attached) => attached,
             None => {
-                check_origin(self.provider(key.provider())?, uri)?;
+                check_origin(self.provider(key.provider())?, request.uri())?;
                 Ok(Attached::Wait)
             }
         }
@@ -79,10 +87,10 @@ impl Shared {
     pub(crate) async fn usable(
         self: &Arc<Self>,
         key: &GrantKey,
-        min_validity: Duration,
+        wanted: Wanted<'_>,
     ) -> Result<AccessToken, Error> {
         let fresh = self.cache.with(key, |slot| {
-            slot.with_fresh(self.clock.now(), min_validity, AccessToken::clone)
+            slot.with_fresh(self.clock.now(), wanted, AccessToken::clone)
         });
         if let Some(token) = fresh.flatten() {
             return Ok(token);
@@ -91,7 +99,7 @@ impl Shared {
         let mut deadline = pin!(self.deadline());
         let (mut loaded, mut waits) = (false, 0);
         loop {
-            match slot.look(self.clock.now(), min_validity) {
+            match slot.look(self.clock.now(), wanted) {
                 Look::Usable { token, due } => {
                     if due {
                         self.refresh_behind(&slot, token.serial(), Need::Soon);
@@ -115,10 +123,10 @@ impl Shared {
                             // What it saw of the row may be older than what we were told.
                             continue;
                         }
-                        return self.usable_after_all(&slot).ok_or(error);
+                        return self.usable_after_all(&slot, wanted.which).ok_or(error);
                     }
                 }
-                Look::Spent | Look::Unknown if !loaded => {
+                Look::Spent | Look::Absent | Look::NoAccount | Look::Unknown if !loaded => {
                     loaded = true;
                     let found = before(deadline.as_mut(), self.load(&slot)).await?;
                     if found.is_none() {
@@ -126,6 +134,9 @@ impl Shared {
                     }
                 }
                 Look::Spent => return Err(needs_reauth()),
+                Look::Absent => return Err(account_left_out()),
+                Look::NoAccount => return Err(unknown_account()),
+                Look::Several => return Err(several_accounts()),
                 Look::Unknown => return Err(not_connected()),
                 Look::Replace { .. } if slot.work().flight.is_some() => {
                     return Err(Error::new(
@@ -145,10 +156,15 @@ impl Shared {
 
     /// What is there when a wait came to nothing: an error never replaces a usable token,
     /// and somebody may have brought one meanwhile.
-    fn usable_after_all(&self, slot: &Slot) -> Option<AccessToken> {
-        match slot.look(self.clock.now(), Duration::ZERO) {
+    fn usable_after_all(&self, slot: &Slot, which: Which<'_>) -> Option<AccessToken> {
+        let min_validity = Duration::ZERO;
+        let wanted = Wanted {
+            which,
+            min_validity,
+        };
+        match slot.look(self.clock.now(), wanted) {
             Look::Usable { token, .. } => Some(token),
-            Look::Replace { .. } | Look::Spent | Look::Unknown => None,
+            _ => None,
         }
     }
 
@@ -157,10 +173,11 @@ impl Shared {
     pub(crate) async fn replace_refused(
         self: &Arc<Self>,
         key: &GrantKey,
+        which: Which<'_>,
         serial: Serial,
     ) -> Option<AccessToken> {
         let slot = self.hold(key).ok()?;
-        let stale = match self.note_refusal(&slot, serial) {
+        let stale = match self.note_refusal(&slot, which, serial) {
             Refusal::Replaced(token) => return Some(token),
             Refusal::Again => return None,
             Refusal::Replace { stale } => stale,
@@ -170,7 +187,7 @@ impl Shared {
         for _ in 0..MAX_WAITS {
             let waited = self.wait(&slot, stale, deadline.as_mut(), false).await;
             let newer = self
-                .usable_after_all(&slot)
+                .usable_after_all(&slot, which)
                 .filter(|token| token.serial() > stale);
             if newer.is_some() || waited.is_err() {
                 return newer;
@@ -180,17 +197,66 @@ impl Shared {
     }
 
     /// After a 401 that goes back to the caller: refreshes for whoever comes next.
-    pub(crate) fn replace_refused_behind(self: &Arc<Self>, key: &GrantKey, serial: Serial) {
+    pub(crate) fn replace_refused_behind(
+        self: &Arc<Self>,
+        key: &GrantKey,
+        which: Which<'_>,
+        serial: Serial,
+    ) {
         if let Ok(slot) = self.hold(key)
-            && let Refusal::Replace { stale } = self.note_refusal(&slot, serial)
+            && let Refusal::Replace { stale } = self.note_refusal(&slot, which, serial)
         {
             self.refresh_behind(&slot, stale, Need::Now);
         }
     }
 
-    fn note_refusal(&self, slot: &Slot, serial: Serial) -> Refusal {
+    fn note_refusal(&self, slot: &Slot, which: Which<'_>, serial: Serial) -> Refusal {
         self.emit(slot, EventKind::Refused { serial });
-        slot.refuse(serial, self.clock.now())
+        if slot.provider().policy.ignore_refusals {
+            return Refusal::Again;
+        }
+        slot.refuse(serial, which, self.clock.now())
+    }
+
+    /// The accounts of `key` with usable tokens, refreshed first if need be.
+    pub(crate) async fn accounts(
+        self: &Arc<Self>,
+        key: &GrantKey,
+        min_validity: Duration,
+    ) -> Result<Vec<Account>, Error> {
+        // Held, so that what the wait brings is not evicted before it is read.
+        let slot = self.hold(key)?;
+        let wanted = Wanted::NEWEST.valid_for(min_validity);
+        self.usable(key, wanted).await?;
+        Ok(slot.usable_accounts(self.clock.now()))
+    }
+
+    /// Refreshes now, with what the user answered to what the token service asked for.
+    pub(crate) async fn refresh_with(
+        self: Arc<Self>,
+        key: GrantKey,
+        code: Secret,
+    ) -> Result<(), Error> {
+        let slot = self.hold(&key)?;
+        let mut deadline = pin!(self.deadline());
+        if slot.serial().is_none() {
+            before(deadline.as_mut(), self.load(&slot)).await?;
+        }
+        let stale = slot.serial().ok_or_else(not_connected)?;
+        slot.work().user_code = Some(code);
+        let mut landed = Ok(());
+        // Twice: a flight that was under way may have begun its exchange without it.
+        for _ in 0..MAX_WAITS {
+            // What failed for want of it may be tried again at once.
+            slot.work().backoff.clear();
+            landed = self.wait(&slot, stale, deadline.as_mut(), false).await;
+            if landed.is_ok() || slot.work().user_code.is_none() {
+                break;
+            }
+        }
+        // It is good for once.
+        slot.work().user_code = None;
+        landed
     }
 
     /// Waits for the flight that replaces the token of `stale`.

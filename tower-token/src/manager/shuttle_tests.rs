@@ -10,7 +10,7 @@ use shuttle::rand::{Rng, thread_rng};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Scheduler};
 use shuttle::{Config, MaxSteps, Runner};
 
-use super::TokenManager;
+use super::{TokenManager, Which};
 use crate::error::ErrorKind;
 use crate::grant::{AccessToken, Record, Serial, TokenResponse};
 use crate::key::GrantKey;
@@ -291,7 +291,10 @@ fn a_refused_token_is_replaced_once() {
             let manager = world.ours.clone();
             spawn(async move {
                 some_time().await;
-                manager.shared().replace_refused(&key(), refused).await
+                manager
+                    .shared()
+                    .replace_refused(&key(), Which::Only, refused)
+                    .await
             })
         });
         for newer in each(callers).await {

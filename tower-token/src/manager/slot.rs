@@ -8,14 +8,17 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::backoff::Backoff;
+use super::entry::{Entry, Look};
 use super::flight::FlightHandle;
+use super::wanted::{Wanted, Which};
 use crate::clock::Timestamp;
 use crate::event::Fingerprint;
-use crate::freshness::{Freshness, RefreshWindow};
-use crate::grant::{AccessToken, Grant, Record, Serial};
+use crate::freshness::RefreshWindow;
+use crate::grant::{AccessToken, Account, Grant, Record, Serial};
 use crate::key::GrantKey;
 use crate::provider::Provider;
 use crate::rt::{ArcSwapOption, AtomicBool, Mutex, MutexGuard};
+use crate::secret::Secret;
 
 #[derive(Debug)]
 pub(crate) struct Slot {
@@ -31,22 +34,10 @@ pub(crate) struct Slot {
 #[derive(Debug)]
 enum Current {
     Live(Entry),
-    /// Nothing is left to serve, and the user has to connect again.
-    Spent {
-        serial: Serial,
-    },
     /// Disconnected: nothing of an older epoch may come back.
     Ended {
         epoch: u64,
     },
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    token: AccessToken,
-    window: RefreshWindow,
-    can_refresh: bool,
-    refused: bool,
 }
 
 /// What only the slow paths touch.
@@ -61,6 +52,8 @@ pub(super) struct Work {
     /// An earlier refresh has an unknown outcome: until then another is only risked for a
     /// token that has expired or was refused.
     pub(super) not_before: Option<Timestamp>,
+    /// What the user answered to what the token service asked for: the next exchange takes it.
+    pub(super) user_code: Option<Secret>,
     /// When the store was last looked at because no refresh may begin yet.
     looked_at: Option<Timestamp>,
     /// The newest row that was seen, by epoch and sequence.
@@ -84,23 +77,6 @@ impl Healed {
         let doubled = 5 * 2u64.saturating_pow(self.in_a_row.saturating_sub(1).min(6));
         Duration::from_secs(doubled.min(300))
     }
-}
-
-/// What a caller finds in a slot.
-#[derive(Debug)]
-pub(super) enum Look {
-    /// A token to use; `due` says that a refresh should start behind.
-    Usable { token: AccessToken, due: bool },
-    /// The token of `serial` has to be replaced first. `usable` is there if only the
-    /// caller's minimum validity asks for that.
-    Replace {
-        serial: Serial,
-        usable: Option<AccessToken>,
-    },
-    /// It has to be replaced, and there is no refresh token.
-    Spent,
-    /// Nothing known, or disconnected: the store may know more.
-    Unknown,
 }
 
 /// What a 401 for a token means.
@@ -165,7 +141,7 @@ impl Slot {
     pub(super) fn with_fresh<T>(
         &self,
         now: Timestamp,
-        min_validity: Duration,
+        wanted: Wanted<'_>,
         use_it: impl FnOnce(&AccessToken) -> T,
     ) -> Option<T> {
         if !self.recently_used.load(Ordering::Relaxed) {
@@ -173,39 +149,32 @@ impl Slot {
         }
         let current = self.current.load();
         match current.as_deref() {
-            Some(Current::Live(entry))
-                if !entry.refused && entry.window.at(now, min_validity) == Freshness::Fresh =>
-            {
-                Some(use_it(&entry.token))
-            }
+            Some(Current::Live(entry)) => entry.fresh(now, wanted).map(use_it),
             _ => None,
         }
     }
 
-    pub(super) fn look(&self, now: Timestamp, min_validity: Duration) -> Look {
+    pub(super) fn look(&self, now: Timestamp, wanted: Wanted<'_>) -> Look {
         let current = self.current.load();
-        let entry = match current.as_deref() {
-            Some(Current::Live(entry)) => entry,
-            Some(Current::Spent { .. }) => return Look::Spent,
-            Some(Current::Ended { .. }) | None => return Look::Unknown,
-        };
-        let freshness = entry.window.at(now, min_validity);
-        if !entry.refused && freshness != Freshness::Expired {
-            return Look::Usable {
-                token: entry.token.clone(),
-                due: freshness == Freshness::Due && entry.can_refresh,
-            };
+        match current.as_deref() {
+            Some(Current::Live(entry)) => entry.look(now, wanted),
+            Some(Current::Ended { .. }) | None => Look::Unknown,
         }
-        let expired = entry.window.at(now, Duration::ZERO) == Freshness::Expired;
-        let usable = (!entry.refused && !expired).then(|| entry.token.clone());
-        match (entry.can_refresh, usable) {
-            (true, usable) => Look::Replace {
-                serial: entry.token.serial(),
-                usable,
-            },
-            // It cannot get better than this.
-            (false, Some(token)) => Look::Usable { token, due: false },
-            (false, None) => Look::Spent,
+    }
+
+    /// The order of the newest token, if anything is known of the grant.
+    pub(super) fn serial(&self) -> Option<Serial> {
+        match self.current.load().as_deref() {
+            Some(Current::Live(entry)) => Some(entry.serial()),
+            Some(Current::Ended { .. }) | None => None,
+        }
+    }
+
+    /// The accounts whose tokens can be used.
+    pub(super) fn usable_accounts(&self, now: Timestamp) -> Vec<Account> {
+        match self.current.load().as_deref() {
+            Some(Current::Live(entry)) => entry.usable_accounts(now),
+            Some(Current::Ended { .. }) | None => Vec::new(),
         }
     }
 
@@ -237,85 +206,74 @@ impl Slot {
     fn swap_in(&self, grant: &Grant) {
         let serial = grant.serial();
         let current = self.current.load_full();
-        let (served, refused) = match current.as_deref() {
-            Some(Current::Live(entry)) => (Some(entry.token.serial()), entry.refused),
-            Some(Current::Spent { serial }) => (Some(*serial), false),
+        let (served, before) = match current.as_deref() {
+            Some(Current::Live(entry)) => (Some(entry.serial()), Some(entry)),
             Some(Current::Ended { epoch }) => (
                 Some(Serial {
                     epoch: *epoch,
                     issue: 0,
                 }),
-                false,
+                None,
             ),
-            None => (None, false),
+            None => (None, None),
         };
         if served.is_some_and(|served| serial < served) {
             return;
         }
-        let next = match &grant.access_token {
-            _ if grant.is_disconnected() => Current::Ended { epoch: grant.epoch },
-            Some(token) => Current::Live(Entry {
-                window: RefreshWindow::new(
-                    token.started(),
-                    token.expires_at(),
-                    self.provider.policy.margin,
-                    self.jitter(),
-                ),
-                can_refresh: grant.can_refresh(),
-                // The same token, read once more, is no less refused.
-                refused: refused && served == Some(serial),
-                token: token.clone(),
-            }),
-            None => Current::Spent { serial },
+        let window = |token: &AccessToken| {
+            let margin = self.provider.policy.margin;
+            RefreshWindow::new(token.started(), token.expires_at(), margin, self.jitter())
+        };
+        let next = if grant.is_disconnected() {
+            Current::Ended { epoch: grant.epoch }
+        } else {
+            Current::Live(Entry::new(grant, window, before))
         };
         self.current.store(Some(Arc::new(next)));
     }
 
     /// Notes a 401 for the token of `serial`, and stops serving that token if it is
     /// worth replacing.
-    pub(super) fn refuse(&self, serial: Serial, now: Timestamp) -> Refusal {
+    pub(super) fn refuse(&self, serial: Serial, which: Which<'_>, now: Timestamp) -> Refusal {
         let work = self.work.lock();
         let current = self.current.load_full();
         let Some(Current::Live(entry)) = current.as_deref() else {
             return Refusal::Replace { stale: serial };
         };
-        let served = entry.token.serial();
-        if served > serial {
-            let usable =
-                !entry.refused && entry.window.at(now, Duration::ZERO) != Freshness::Expired;
-            return if usable {
-                Refusal::Replaced(entry.token.clone())
+        let Some(served) = entry.served(which) else {
+            return Refusal::Replace { stale: serial };
+        };
+        let newest = served.token.serial();
+        if newest > serial {
+            return if served.is_usable(now) {
+                Refusal::Replaced(served.token.clone())
             } else {
-                Refusal::Replace { stale: served }
+                Refusal::Replace { stale: newest }
             };
         }
         let healed_lately = work.healed.is_some_and(|healed| {
             healed.serial == serial && now.since(healed.at) < healed.cooldown()
         });
-        if healed_lately && !entry.refused {
+        if healed_lately && !served.refused {
             return Refusal::Again;
         }
-        if served == serial && !entry.refused {
-            let mut entry = entry.clone();
-            entry.refused = true;
-            self.current.store(Some(Arc::new(Current::Live(entry))));
+        if newest == serial && !served.refused {
+            let refused = entry.with_refused(which);
+            self.current.store(Some(Arc::new(Current::Live(refused))));
         }
         Refusal::Replace { stale: serial }
     }
 
-    /// Whether the token of `serial` was refused.
+    /// Whether a token of `serial` was refused.
     pub(super) fn is_refused(&self, serial: Serial) -> bool {
         let current = self.current.load();
-        matches!(current.as_deref(),
-            Some(Current::Live(entry)) if entry.refused && entry.token.serial() == serial)
+        matches!(current.as_deref(), Some(Current::Live(entry)) if entry.is_refused(serial))
     }
 
-    /// Whether the token of `serial` has run out.
+    /// Whether a token of `serial` has run out.
     pub(super) fn is_expired(&self, serial: Serial, now: Timestamp) -> bool {
         let current = self.current.load();
-        matches!(current.as_deref(),
-            Some(Current::Live(entry)) if entry.token.serial() == serial
-                && entry.window.at(now, Duration::ZERO) == Freshness::Expired)
+        matches!(current.as_deref(), Some(Current::Live(entry)) if entry.is_expired(serial, now))
     }
 
     /// Notes that what is served now replaced the refused token of `refused`.
@@ -328,7 +286,7 @@ impl Slot {
                 .filter(|last| last.serial == refused && now.since(last.at) < 2 * last.cooldown())
                 .map_or(1, |last| last.in_a_row.saturating_add(1));
             work.healed = Some(Healed {
-                serial: entry.token.serial(),
+                serial: entry.serial(),
                 at: now,
                 in_a_row,
             });
@@ -435,7 +393,7 @@ mod tests {
     }
 
     fn served(slot: &Slot) -> Option<Serial> {
-        slot.with_fresh(NOW, Duration::ZERO, AccessToken::serial)
+        slot.with_fresh(NOW, Wanted::of(None), AccessToken::serial)
     }
 
     #[test]
@@ -469,7 +427,7 @@ mod tests {
         slot.publish(&gone);
         assert_eq!(served(&slot), None);
         slot.publish(&record(1, 9));
-        assert!(matches!(slot.look(NOW, Duration::ZERO), Look::Unknown));
+        assert!(matches!(slot.look(NOW, Wanted::of(None)), Look::Unknown));
         slot.publish(&record(3, 1));
         assert_eq!(served(&slot), Some(Serial { epoch: 3, issue: 1 }));
     }
@@ -479,30 +437,39 @@ mod tests {
         let slot = slot();
         slot.publish(&record(1, 1));
         let first = Serial { epoch: 1, issue: 1 };
-        assert!(matches!(slot.refuse(first, NOW), Refusal::Replace { .. }));
+        assert!(matches!(
+            slot.refuse(first, Which::Only, NOW),
+            Refusal::Replace { .. }
+        ));
         slot.publish(&record(1, 1));
         assert_eq!(served(&slot), None);
         slot.publish(&record(1, 2));
         slot.healed(first, NOW);
-        assert!(matches!(slot.refuse(first, NOW), Refusal::Replaced(_)));
+        assert!(matches!(
+            slot.refuse(first, Which::Only, NOW),
+            Refusal::Replaced(_)
+        ));
         let second = Serial { epoch: 1, issue: 2 };
-        assert!(matches!(slot.refuse(second, NOW), Refusal::Again));
+        assert!(matches!(
+            slot.refuse(second, Which::Only, NOW),
+            Refusal::Again
+        ));
         assert_eq!(served(&slot), Some(second));
         let later = NOW + Duration::from_secs(5);
         assert!(matches!(
-            slot.refuse(second, later),
+            slot.refuse(second, Which::Only, later),
             Refusal::Replace { .. }
         ));
         // The successor has come to its end as well: that is what has to be replaced.
         let hour_later = NOW + Duration::from_secs(3_600);
         assert!(
-            matches!(slot.refuse(first, hour_later), Refusal::Replace { stale } if stale == second)
+            matches!(slot.refuse(first, Which::Only, hour_later), Refusal::Replace { stale } if stale == second)
         );
         // Refused again and again, it is left alone for longer and longer.
         slot.publish(&record(1, 3));
         slot.healed(second, later);
         let third = Serial { epoch: 1, issue: 3 };
-        let after = |secs| slot.refuse(third, later + Duration::from_secs(secs));
+        let after = |secs| slot.refuse(third, Which::Only, later + Duration::from_secs(secs));
         assert!(matches!(after(9), Refusal::Again));
         assert!(matches!(after(10), Refusal::Replace { .. }));
     }

@@ -2,6 +2,7 @@
 
 mod back_channel;
 mod client_auth;
+mod mesh;
 mod oauth2;
 mod policy;
 #[cfg(feature = "oauth2-http")]
@@ -16,6 +17,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use self::client_auth::{AssertionClaims, ClientAssertion};
+pub use self::mesh::{
+    InvalidMeshPayload, LinkTokenRequest, Mesh, MeshGrant, MeshLink, MeshPayload,
+};
 pub use self::oauth2::OAuth2;
 pub(crate) use self::policy::Policy;
 use self::policy::policy_setters;
@@ -99,6 +103,7 @@ pub struct RefreshRequest<'a> {
     pub(crate) grant: &'a Grant,
     pub(crate) refresh_token: &'a Secret,
     pub(crate) renew_refresh_token: bool,
+    pub(crate) user_code: Option<&'a Secret>,
 }
 
 impl<'a> RefreshRequest<'a> {
@@ -111,6 +116,18 @@ impl<'a> RefreshRequest<'a> {
     /// if it is asked to, ask.
     pub fn renew_refresh_token(&self) -> bool {
         self.renew_refresh_token
+    }
+
+    /// What the user answered to what the service asked for, such as the code of a second
+    /// factor: see [`TokenManager::refresh_with_code`](crate::TokenManager::refresh_with_code).
+    pub fn user_code(&self) -> Option<&'a Secret> {
+        self.user_code
+    }
+
+    /// What the service's last answer, which asked the user for something, wants back: see
+    /// [`RefreshError::continuation`].
+    pub fn continuation(&self) -> Option<&'a Secret> {
+        self.grant.continuation.as_ref()
     }
 
     /// Its refresh token.
@@ -165,6 +182,13 @@ pub trait Revoker: Send + Sync + 'static {
     /// After an error it is asked again, for a week; a [`Verdict::Dead`] says that the token
     /// is no good any more, which will do.
     fn revoke(&self, token: &Secret) -> impl Future<Output = Result<(), RefreshError>> + Send;
+
+    /// What [`revoke`](Self::revoke) is to be given for `grant`, each of them once: it is kept
+    /// sealed in the mark of the disconnect. By default the refresh token, or the access token
+    /// where there is none. A service that wants more than a token gets a text that holds all.
+    fn revocable(&self, grant: &Grant) -> Vec<Secret> {
+        grant.revocable().into_iter().collect()
+    }
 }
 
 type RevokeFuture<'a> = Pin<Box<dyn Future<Output = Result<(), RefreshError>> + Send + 'a>>;
@@ -172,11 +196,16 @@ type RevokeFuture<'a> = Pin<Box<dyn Future<Output = Result<(), RefreshError>> + 
 /// The one place where revokers are erased.
 pub(crate) trait DynRevoker: Send + Sync {
     fn revoke<'a>(&'a self, token: &'a Secret) -> RevokeFuture<'a>;
+    fn revocable(&self, grant: &Grant) -> Vec<Secret>;
 }
 
 impl<R: Revoker> DynRevoker for R {
     fn revoke<'a>(&'a self, token: &'a Secret) -> RevokeFuture<'a> {
         Box::pin(Revoker::revoke(self, token))
+    }
+
+    fn revocable(&self, grant: &Grant) -> Vec<Secret> {
+        Revoker::revocable(self, grant)
     }
 }
 

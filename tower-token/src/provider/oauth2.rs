@@ -196,7 +196,7 @@ impl IntoProvider for OAuth2 {
     }
 }
 
-fn endpoint(provider: &str, which: &str, url: &str) -> Result<Uri, Error> {
+pub(super) fn endpoint(provider: &str, which: &str, url: &str) -> Result<Uri, Error> {
     let problem = |why: &str| config(provider, &format!("the {which} endpoint: {why}"));
     let uri: Uri = url.parse().map_err(|_| problem("it is not a URL"))?;
     Origin::of(&uri).map_err(problem)?;
@@ -204,7 +204,10 @@ fn endpoint(provider: &str, which: &str, url: &str) -> Result<Uri, Error> {
 }
 
 #[cfg(feature = "oauth2-http")]
-fn default_transport(provider: &str, loopback: bool) -> Result<Arc<dyn Transport>, Error> {
+pub(super) fn default_transport(
+    provider: &str,
+    loopback: bool,
+) -> Result<Arc<dyn Transport>, Error> {
     match super::reqwest::ReqwestTransport::new(loopback) {
         Ok(transport) => Ok(Arc::new(transport)),
         Err(error) => Err(Error::with_source(
@@ -216,7 +219,7 @@ fn default_transport(provider: &str, loopback: bool) -> Result<Arc<dyn Transport
 }
 
 #[cfg(not(feature = "oauth2-http"))]
-fn default_transport(provider: &str, _: bool) -> Result<Arc<dyn Transport>, Error> {
+pub(super) fn default_transport(provider: &str, _: bool) -> Result<Arc<dyn Transport>, Error> {
     Err(Error::new(
         ErrorKind::Config,
         format!(

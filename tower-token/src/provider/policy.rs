@@ -16,8 +16,9 @@ pub(crate) struct Policy {
     pub(crate) max_exchanges: usize,
     pub(crate) refresh_token_idle_lifetime: Option<Duration>,
     pub(crate) wipe_when_dead: bool,
+    pub(crate) ignore_refusals: bool,
     /// The first setting that could not be taken; said when the manager is built.
-    problem: Option<String>,
+    pub(super) problem: Option<String>,
 }
 
 impl Default for Policy {
@@ -31,6 +32,7 @@ impl Default for Policy {
             max_exchanges: 32,
             refresh_token_idle_lifetime: None,
             wipe_when_dead: false,
+            ignore_refusals: false,
             problem: None,
         }
     }
@@ -142,6 +144,15 @@ macro_rules! policy_setters {
         #[must_use]
         pub fn refresh_token_idle_lifetime(mut self, life: ::std::time::Duration) -> Self {
             self.policy.refresh_token_idle_lifetime = Some(life);
+            self
+        }
+
+        /// Takes a 401 of this provider's APIs for an answer: no token is refreshed for it, and
+        /// nothing is sent twice. For services that say other things by a 401 than that a
+        /// token is no good.
+        #[must_use]
+        pub fn ignore_refusals(mut self) -> Self {
+            self.policy.ignore_refusals = true;
             self
         }
 

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::transport::{Answer, MAX_BODY, TransportError};
 use crate::clock::Timestamp;
+use crate::secret::Secret;
 
 /// What a failed exchange means for the grant.
 #[non_exhaustive]
@@ -36,6 +37,7 @@ pub enum Verdict {
 pub struct RefreshError {
     verdict: Verdict,
     retry_after: Option<Duration>,
+    continuation: Option<Secret>,
     message: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -47,6 +49,7 @@ impl RefreshError {
         Self {
             verdict,
             retry_after: None,
+            continuation: None,
             message: message.into(),
             source: None,
         }
@@ -58,6 +61,21 @@ impl RefreshError {
     pub fn retry_after(mut self, span: Duration) -> Self {
         self.retry_after = Some(span);
         self
+    }
+
+    /// The same failure of a service that asks the user for something, and wants this back with
+    /// what the user answers: the next [`RefreshRequest::continuation`] has it. Kept sealed with
+    /// the grant.
+    ///
+    /// [`RefreshRequest::continuation`]: crate::RefreshRequest::continuation
+    #[must_use]
+    pub fn continuation(mut self, token: impl Into<Secret>) -> Self {
+        self.continuation = Some(token.into());
+        self
+    }
+
+    pub(crate) fn take_continuation(&mut self) -> Option<Secret> {
+        self.continuation.take()
     }
 
     /// The same failure, with what caused it.

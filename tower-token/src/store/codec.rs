@@ -8,14 +8,14 @@ use zeroize::Zeroizing;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::grant::{
-    AccessToken, ExchangeId, Grant, GrantState, Intent, Owner, ReauthReason, Record, Revocation,
-    Serial,
+    AccessToken, Account, ExchangeId, Grant, GrantState, Intent, Owner, ReauthReason, Record,
+    Revocation, Serial,
 };
 use crate::key::GrantKey;
 use crate::secret::Secret;
 
 /// postcard has no field tags, so a change of any struct below needs a new number here.
-const SCHEMA: u8 = 2;
+const SCHEMA: u8 = 3;
 
 /// How many bytes [`write`] will take for `value`.
 pub(super) fn size<T: Serialize>(value: &T) -> Result<usize, Error> {
@@ -65,11 +65,13 @@ pub(super) struct WireRecord {
     revocation: Option<WireRevocation>,
     issues: u64,
     access_token: Option<WireToken>,
+    accounts: Vec<WireAccount>,
     refresh_token: Option<Zeroizing<String>>,
     was_rotated: bool,
     refresh_expires_at: Option<u64>,
     reconnect_by: Option<u64>,
     id_token: Option<Zeroizing<String>>,
+    continuation: Option<Zeroizing<String>>,
     scope: Option<String>,
     connected_at: u64,
     refreshed_at: u64,
@@ -97,6 +99,65 @@ struct WireToken {
     issue: u64,
     started: u64,
     expires_at: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct WireAccount {
+    id: String,
+    name: Option<String>,
+    token_id: Option<String>,
+    access_token: Option<WireToken>,
+}
+
+impl From<&AccessToken> for WireToken {
+    fn from(token: &AccessToken) -> Self {
+        Self {
+            token: Zeroizing::new(token.expose().to_owned()),
+            epoch: token.serial().epoch,
+            issue: token.serial().issue,
+            started: token.started().as_unix_millis(),
+            expires_at: token.expires_at().map(Timestamp::as_unix_millis),
+        }
+    }
+}
+
+impl TryFrom<WireToken> for AccessToken {
+    type Error = Error;
+
+    fn try_from(wire: WireToken) -> Result<Self, Error> {
+        let at = Timestamp::from_unix_millis;
+        let serial = Serial {
+            epoch: wire.epoch,
+            issue: wire.issue,
+        };
+        let expires_at = wire.expires_at.map(at);
+        Self::new(&secret(wire.token), serial, at(wire.started), expires_at)
+            .map_err(|_| unreadable())
+    }
+}
+
+impl From<&Account> for WireAccount {
+    fn from(account: &Account) -> Self {
+        Self {
+            id: account.id().to_owned(),
+            name: account.name().map(str::to_owned),
+            token_id: account.token_id().map(str::to_owned),
+            access_token: account.access_token().map(WireToken::from),
+        }
+    }
+}
+
+impl TryFrom<WireAccount> for Account {
+    type Error = Error;
+
+    fn try_from(wire: WireAccount) -> Result<Self, Error> {
+        let token = wire.access_token.map(AccessToken::try_from).transpose()?;
+        Ok(Self::new(wire.id, wire.name, wire.token_id, token))
+    }
+}
+
+fn secret(mut text: Zeroizing<String>) -> Secret {
+    Secret::from(std::mem::take(&mut *text))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -154,18 +215,14 @@ impl From<&Record> for WireRecord {
                 next: left.next.as_unix_millis(),
             }),
             issues: grant.issues,
-            access_token: grant.access_token.as_ref().map(|token| WireToken {
-                token: Zeroizing::new(token.expose().to_owned()),
-                epoch: token.serial().epoch,
-                issue: token.serial().issue,
-                started: token.started().as_unix_millis(),
-                expires_at: token.expires_at().map(Timestamp::as_unix_millis),
-            }),
+            access_token: grant.access_token.as_ref().map(WireToken::from),
+            accounts: grant.accounts.iter().map(WireAccount::from).collect(),
             refresh_token: grant.refresh_token.as_ref().map(text),
             was_rotated: grant.was_rotated,
             refresh_expires_at: grant.refresh_expires_at.map(Timestamp::as_unix_millis),
             reconnect_by: grant.reconnect_by.map(Timestamp::as_unix_millis),
             id_token: grant.id_token.as_ref().map(text),
+            continuation: grant.continuation.as_ref().map(text),
             scope: grant.scope.clone(),
             connected_at: grant.connected_at.as_unix_millis(),
             refreshed_at: grant.refreshed_at.as_unix_millis(),
@@ -179,15 +236,6 @@ impl TryFrom<WireRecord> for Record {
 
     fn try_from(wire: WireRecord) -> Result<Self, Error> {
         let at = Timestamp::from_unix_millis;
-        let secret = |mut text: Zeroizing<String>| Secret::from(std::mem::take(&mut *text));
-        let access_token = wire.access_token.map(|wire| {
-            let serial = Serial {
-                epoch: wire.epoch,
-                issue: wire.issue,
-            };
-            let expires_at = wire.expires_at.map(at);
-            AccessToken::new(&secret(wire.token), serial, at(wire.started), expires_at)
-        });
         let grant = Grant {
             key: GrantKey::from_parts(
                 wire.provider.into(),
@@ -208,12 +256,18 @@ impl TryFrom<WireRecord> for Record {
                 WireState::Disconnected { since } => GrantState::Disconnected { since: at(since) },
             },
             issues: wire.issues,
-            access_token: access_token.transpose().map_err(|_| unreadable())?,
+            access_token: wire.access_token.map(AccessToken::try_from).transpose()?,
+            accounts: wire
+                .accounts
+                .into_iter()
+                .map(Account::try_from)
+                .collect::<Result<_, _>>()?,
             refresh_token: wire.refresh_token.map(secret),
             was_rotated: wire.was_rotated,
             refresh_expires_at: wire.refresh_expires_at.map(at),
             reconnect_by: wire.reconnect_by.map(at),
             id_token: wire.id_token.map(secret),
+            continuation: wire.continuation.map(secret),
             scope: wire.scope,
             connected_at: at(wire.connected_at),
             refreshed_at: at(wire.refreshed_at),
@@ -253,7 +307,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::grant::TokenResponse;
+    use crate::grant::{AccountToken, TokenResponse};
 
     fn full() -> Record {
         let now = Timestamp::from_unix_millis(1_700_000_000_000);
@@ -263,10 +317,14 @@ mod tests {
             .scope("a b")
             .expires_in(Duration::from_secs(60))
             .refresh_token_expires_in(Duration::from_secs(900))
-            .metadata("brokerName", "X");
+            .metadata("brokerName", "X")
+            .account(AccountToken::new("acc-1", "access-1").name("Savings"))
+            .account(AccountToken::new("acc-2", "access-2").token_id("t-2"));
         let key = GrantKey::new("p", "s").with_connection("c");
+        let mut grant = Grant::connected(key, 3, response, now, None).unwrap();
+        grant.continuation = Some(Secret::from("half"));
         Record {
-            grant: Grant::connected(key, 3, response, now, None).unwrap(),
+            grant,
             sequence: 9,
             connect: ExchangeId([5; 16]),
             exchange: ExchangeId([1; 16]),
@@ -302,6 +360,14 @@ mod tests {
         assert_eq!(again.grant.id_token, record.grant.id_token);
         assert_eq!(again.grant.access_token.unwrap().expose(), "access");
         assert_eq!(again.grant.metadata, record.grant.metadata);
+        assert_eq!(again.grant.continuation, record.grant.continuation);
+        for (before, after) in record.grant.accounts.iter().zip(&again.grant.accounts) {
+            assert_eq!(after.id(), before.id());
+            assert_eq!(after.name(), before.name());
+            assert_eq!(after.token_id(), before.token_id());
+            let token = |account: &Account| account.access_token().unwrap().expose().to_owned();
+            assert_eq!(token(after), token(before));
+        }
     }
 
     #[test]

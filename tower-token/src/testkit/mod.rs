@@ -1,5 +1,5 @@
 //! For tests of your own (feature `testkit`): an authorization server and an API to run your
-//! service against, a clock that a test moves, and the suite that checks a
+//! service against, a stand-in of Mesh, a clock that a test moves, and the suite that checks a
 //! [`ByteStore`](crate::ByteStore).
 //!
 //! A service that calls an API for its users is tested with [`AuthServer`] in place of the
@@ -91,9 +91,17 @@
 
 mod clock;
 #[cfg(feature = "testkit")]
+mod mesh;
+#[cfg(feature = "testkit")]
 mod server;
+#[cfg(feature = "testkit")]
+mod wire;
 
 pub use self::clock::ManualClock;
 #[cfg(feature = "testkit")]
-pub use self::server::{AuthServer, AuthServerBuilder, Counts, Fault, Issued};
+pub use self::mesh::{MeshBroker, MeshCounts, MeshServer, MeshServerBuilder};
+#[cfg(feature = "testkit")]
+pub use self::server::{AuthServer, AuthServerBuilder, Counts, Issued};
+#[cfg(feature = "testkit")]
+pub use self::wire::Fault;
 pub use crate::store::contract_suite;

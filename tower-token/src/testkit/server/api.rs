@@ -7,9 +7,8 @@ use hyper::body::Incoming;
 use serde_json::{Value, json};
 
 use super::App;
-use super::answer::{Answer, json, set, status};
 use super::client::bearer;
-use super::http::HangUp;
+use crate::testkit::wire::{Answer, HangUp, json, set, status};
 
 pub(super) fn me(app: &App, headers: &HeaderMap) -> Response<Answer> {
     protected(app, headers, |user| json!({ "user": user }))

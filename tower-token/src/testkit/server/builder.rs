@@ -1,21 +1,17 @@
 //! Setting a server up.
 
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
-use std::sync::{Arc, mpsc};
-use std::thread;
+use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::runtime::{self, Runtime};
-use tokio::sync::oneshot;
 
 use super::client::Client;
 use super::ledger::{Ledger, Terms};
-use super::time::{ServerClock, millis};
-use super::{App, AuthServer, http, random_token};
+use super::{App, AuthServer};
 use crate::clock::{Clock, SystemClock};
 use crate::provider::Rotation;
+use crate::testkit::wire::{Faults, Port, ServerClock, Tally, millis, random_token};
 
 /// Builds an [`AuthServer`]; begin with [`AuthServer::builder`].
 ///
@@ -163,51 +159,10 @@ impl AuthServerBuilder {
             clock: ServerClock::new(self.clock, self.ahead_millis),
             rotation: self.terms.rotation,
             ledger: Mutex::new(Ledger::new(self.terms)),
-            latency: self.latency,
-            answer_latency: self.answer_latency,
-            faults: super::fault::InForce::default(),
-            holds: super::hold::Holds::default(),
-            tally: super::counts::Tally::default(),
+            faults: Faults::slow(self.latency, self.answer_latency),
+            tally: Tally::default(),
         });
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let address = listener.local_addr()?;
-
-        let (ready, is_ready) = mpsc::channel();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = thread::Builder::new()
-            .name("auth-server".to_owned())
-            .spawn({
-                let app = Arc::clone(&app);
-                move || match listen(listener) {
-                    Ok((runtime, listener)) => {
-                        let _ = ready.send(Ok(()));
-                        runtime.spawn(http::serve(listener, app));
-                        // Dropping the runtime then drops the connections.
-                        let _ = runtime.block_on(stopped);
-                    }
-                    Err(error) => {
-                        let _ = ready.send(Err(error));
-                    }
-                }
-            })?;
-        is_ready.recv().map_err(io::Error::other)??;
-        Ok(AuthServer {
-            app,
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        let running = Port::take(0)?.serve("auth-server", Arc::clone(&app))?;
+        Ok(AuthServer { app, running })
     }
-}
-
-fn listen(listener: TcpListener) -> io::Result<(Runtime, tokio::net::TcpListener)> {
-    listener.set_nonblocking(true)?;
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    let listener = {
-        let _entered = runtime.enter();
-        tokio::net::TcpListener::from_std(listener)?
-    };
-    Ok((runtime, listener))
 }

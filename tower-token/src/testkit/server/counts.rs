@@ -1,8 +1,4 @@
-//! What the server has done, in all and for each user.
-
-use std::collections::HashMap;
-
-use parking_lot::Mutex;
+//! What the server counts.
 
 /// What an [`AuthServer`](super::AuthServer) has done so far, in all or for one user.
 ///
@@ -38,33 +34,4 @@ pub struct Counts {
     pub api_ok: u64,
     /// API requests answered with 401.
     pub api_unauthorized: u64,
-}
-
-/// The counts, in all and by user.
-#[derive(Debug, Default)]
-pub(super) struct Tally(Mutex<Kept>);
-
-#[derive(Debug, Default)]
-struct Kept {
-    total: Counts,
-    by_user: HashMap<String, Counts>,
-}
-
-impl Tally {
-    /// Counts something; for a user, if it is known whose it was.
-    pub(super) fn add(&self, user: Option<&str>, count: impl Fn(&mut Counts)) {
-        let mut kept = self.0.lock();
-        count(&mut kept.total);
-        if let Some(user) = user {
-            count(kept.by_user.entry(user.to_owned()).or_default());
-        }
-    }
-
-    pub(super) fn total(&self) -> Counts {
-        self.0.lock().total
-    }
-
-    pub(super) fn of(&self, user: &str) -> Counts {
-        self.0.lock().by_user.get(user).copied().unwrap_or_default()
-    }
 }

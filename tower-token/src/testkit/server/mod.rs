@@ -1,13 +1,10 @@
 //! An OAuth 2.0 authorization server (RFC 6749) and an API behind it.
 
-mod answer;
 mod api;
 mod builder;
 mod client;
 mod counts;
-mod fault;
 mod form;
-mod hold;
 mod http;
 mod issued;
 mod jwt;
@@ -17,32 +14,22 @@ mod refresh;
 mod revoke;
 #[cfg(test)]
 mod test_client;
-mod time;
 mod token;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
 
 pub use self::builder::AuthServerBuilder;
 use self::client::Client;
 pub use self::counts::Counts;
-use self::counts::Tally;
-pub use self::fault::Fault;
-use self::fault::InForce;
-use self::hold::Holds;
 pub use self::issued::Issued;
 use self::ledger::{Ledger, Pair};
-use self::time::ServerClock;
 use crate::provider::{OAuth2, Rotation};
+use crate::testkit::wire::{Fault, Faults, Running, ServerClock, Tally, random_token};
 
 /// An OAuth 2.0 authorization server and an API behind it, in this process but over real
 /// HTTP. Dropping it stops it and closes its port.
@@ -71,9 +58,7 @@ use crate::provider::{OAuth2, Rotation};
 /// ```
 pub struct AuthServer {
     app: Arc<App>,
-    address: SocketAddr,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<thread::JoinHandle<()>>,
+    running: Running,
 }
 
 impl AuthServer {
@@ -113,7 +98,7 @@ impl AuthServer {
 
     /// The base address of the API, `http://127.0.0.1:port`.
     pub fn api(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.running.address)
     }
 
     /// The id of the one registered client.
@@ -188,7 +173,7 @@ impl AuthServer {
 
     /// Lets go of the requests that are held, and ends the fault that holds them.
     pub fn release(&self) {
-        self.app.faults.end_hold(|| self.app.holds.release());
+        self.app.faults.release();
     }
 
     /// Resolves when a token request is held: at once if one is already.
@@ -196,26 +181,16 @@ impl AuthServer {
     /// It waits for requests from the time of the call, not of the first poll. It also
     /// resolves when the server stops.
     pub fn held(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.app.holds.held()
+        self.app.faults.holds.held()
     }
 }
 
 impl fmt::Debug for AuthServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AuthServer")
-            .field("address", &self.address)
+            .field("address", &self.running.address)
             .field("counts", &self.counts())
             .finish_non_exhaustive()
-    }
-}
-
-impl Drop for AuthServer {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            // Short: no task on it blocks. A panic there was reported there.
-            let _ = thread.join();
-        }
     }
 }
 
@@ -225,11 +200,8 @@ struct App {
     clock: ServerClock,
     rotation: Rotation,
     ledger: Mutex<Ledger>,
-    latency: Duration,
-    answer_latency: Duration,
-    faults: InForce,
-    holds: Holds,
-    tally: Tally,
+    faults: Faults,
+    tally: Tally<Counts>,
 }
 
 impl App {
@@ -253,13 +225,6 @@ fn random_pair() -> Pair {
     }
 }
 
-/// 256 bits, opaque.
-fn random_token() -> io::Result<String> {
-    let mut bytes = [0; 32];
-    crate::store::fill(&mut bytes).map_err(io::Error::other)?;
-    Ok(BASE64_URL_SAFE_NO_PAD.encode(bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -270,7 +235,7 @@ mod tests {
     #[test]
     fn it_needs_no_runtime_and_hangs_up_when_dropped() {
         let server = AuthServer::start().unwrap();
-        let mut stream = TcpStream::connect(server.address).unwrap();
+        let mut stream = TcpStream::connect(server.running.address).unwrap();
         stream
             .write_all(b"GET /me HTTP/1.1\r\nhost: x\r\n\r\n")
             .unwrap();

@@ -4,8 +4,8 @@ use http::header::WWW_AUTHENTICATE;
 use http::{Response, StatusCode};
 use serde_json::json;
 
-use super::answer::{Answer, json, no_store, set};
 use super::ledger::Refused;
+use crate::testkit::wire::{Answer, json, no_store, set};
 
 /// An error answer of the token endpoint (RFC 6749 section 5.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

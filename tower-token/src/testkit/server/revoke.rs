@@ -4,9 +4,9 @@ use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 
 use super::App;
-use super::answer::{Answer, status};
 use super::form::Form;
 use super::problem::refusal;
+use crate::testkit::wire::{Answer, status};
 
 /// Ends the grant behind a token. An unknown token is answered like any other.
 pub(super) async fn revoke(app: &App, headers: &HeaderMap, body: Incoming) -> Response<Answer> {

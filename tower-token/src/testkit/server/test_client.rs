@@ -1,57 +1,16 @@
-//! A bare HTTP client, for the tests of the server.
+//! What the tests of the server ask it.
 
 use std::error::Error as StdError;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
+use http::Request;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderMap, HeaderName, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
-use serde_json::Value;
 
 use super::AuthServer;
-
-pub(super) struct Reply {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-}
-
-impl Reply {
-    pub(super) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap()
-    }
-
-    pub(super) fn header(&self, name: HeaderName) -> &str {
-        self.headers[name].to_str().unwrap()
-    }
-}
-
-pub(super) struct TestClient(Client<HttpConnector, Full<Bytes>>);
+pub(super) use crate::testkit::wire::test_client::{Reply, TestClient};
 
 impl TestClient {
-    pub(super) fn new() -> Self {
-        Self(Client::builder(TokioExecutor::new()).build_http())
-    }
-
-    pub(super) async fn send(
-        &self,
-        request: http::request::Builder,
-        body: Vec<u8>,
-    ) -> Result<Reply, Box<dyn StdError + Send + Sync>> {
-        let answer = self.0.request(request.body(Full::from(body))?).await?;
-        let (head, body) = answer.into_parts();
-        Ok(Reply {
-            status: head.status,
-            headers: head.headers,
-            body: body.collect().await?.to_bytes(),
-        })
-    }
-
     pub(super) async fn me(&self, server: &AuthServer, token: &str) -> Reply {
         let request =
             Request::get(server.api() + "/me").header(AUTHORIZATION, format!("Bearer {token}"));

@@ -1,18 +1,15 @@
 //! The token endpoint, and what goes wrong with it.
 
-use http::header::{LOCATION, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use hyper::body::Incoming;
 use serde_json::Value;
-use tokio::time::sleep;
 
 use super::App;
-use super::answer::{Answer, garbage, json, no_store, oversized, set, status, truncated};
-use super::fault::{Fault, Kind};
 use super::form::Form;
-use super::http::{HangUp, MOVED};
+use super::http::MOVED;
 use super::problem::{Problem, refusal};
 use super::refresh::{exchange, presented};
+use crate::testkit::wire::{Answer, HangUp, Omit, json, no_store};
 
 /// A token request under the fault in force.
 pub(super) async fn token(
@@ -22,58 +19,17 @@ pub(super) async fn token(
 ) -> Result<Response<Answer>, HangUp> {
     let form = Form::read(headers, body).await;
     app.count(presented(&form), |counts| counts.token_requests += 1);
-    let (fault, place) = app.faults.meet(|| app.holds.place());
-    if !app.latency.is_zero() {
-        sleep(app.latency).await;
-    }
-
-    let process = || exchange(app, headers, &form);
-    let Some(fault) = fault else {
-        let answer = answer(process());
-        if !app.answer_latency.is_zero() {
-            sleep(app.answer_latency).await;
+    let turned_away = || app.count(presented(&form), |counts| counts.refreshes_failed += 1);
+    let process = |omit| {
+        let mut outcome = exchange(app, headers, &form);
+        if omit == Omit::ExpiresIn
+            && let Ok(Value::Object(fields)) = &mut outcome
+        {
+            fields.remove("expires_in");
         }
-        return Ok(answer);
+        answer(outcome)
     };
-    let turn_away = |answer: Response<Answer>| {
-        app.count(presented(&form), |counts| counts.refreshes_failed += 1);
-        Ok(told(answer, &fault))
-    };
-    match fault.kind {
-        Kind::Status(code) => turn_away(status(code)),
-        Kind::Redirect => {
-            let mut answer = status(StatusCode::TEMPORARY_REDIRECT);
-            set(&mut answer, LOCATION, MOVED);
-            turn_away(answer)
-        }
-        Kind::Hold => {
-            app.holds.hold(place).await;
-            Ok(answer(process()))
-        }
-        Kind::StatusAfter(code) => {
-            let _ = process();
-            Ok(told(status(code), &fault))
-        }
-        Kind::HoldAfter => {
-            let answer = answer(process());
-            app.holds.hold(place).await;
-            Ok(answer)
-        }
-        Kind::LostAnswer => {
-            let _ = process();
-            Err(HangUp)
-        }
-        Kind::Truncated => Ok(truncated(answer(process()))),
-        Kind::Garbage => Ok(garbage(answer(process()))),
-        Kind::Oversized => Ok(oversized(answer(process()))),
-        Kind::WithoutExpiresIn => {
-            let mut outcome = process();
-            if let Ok(Value::Object(fields)) = &mut outcome {
-                fields.remove("expires_in");
-            }
-            Ok(answer(outcome))
-        }
-    }
+    app.faults.around(MOVED, turned_away, process).await
 }
 
 /// A token request that followed a redirect.
@@ -93,24 +49,16 @@ fn answer(outcome: Result<Value, Problem>) -> Response<Answer> {
     }
 }
 
-/// Along with what the fault says of a `Retry-After`.
-fn told(mut answer: Response<Answer>, fault: &Fault) -> Response<Answer> {
-    if let Some(span) = fault.retry_after {
-        let seconds = u64::try_from(span.as_millis().div_ceil(1_000)).unwrap_or(u64::MAX);
-        let headers = answer.headers_mut();
-        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
-    }
-    answer
-}
-
 #[cfg(test)]
 mod tests {
     use std::pin::pin;
     use std::time::Duration;
 
+    use http::header::{LOCATION, RETRY_AFTER};
+
     use super::*;
     use crate::testkit::server::test_client::TestClient;
-    use crate::testkit::{AuthServer, Counts};
+    use crate::testkit::{AuthServer, Counts, Fault};
 
     #[tokio::test]
     async fn faults_before_processing_leave_the_token_good() {
@@ -223,7 +171,7 @@ mod tests {
                 () = server.held() => {}
             }
         }
-        server.app.holds.none_held().await;
+        server.app.faults.holds.none_held().await;
         assert_eq!(server.counts().refreshes_ok, 0);
 
         for (fault, processed) in [(Fault::hold(), 0), (Fault::hold_after(), 2)] {

@@ -6,7 +6,8 @@ use http::StatusCode;
 use parking_lot::Mutex;
 
 /// What goes wrong with token requests; for
-/// [`AuthServer::set_fault`](super::AuthServer::set_fault).
+/// [`AuthServer::set_fault`](crate::testkit::AuthServer::set_fault) and
+/// [`MeshServer::set_fault`](crate::testkit::MeshServer::set_fault).
 ///
 /// Some faults come before the request is processed: its refresh token stays good. The others
 /// spoil the answer, by when the refresh token is exchanged.
@@ -21,13 +22,13 @@ use parking_lot::Mutex;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fault {
-    pub(super) kind: Kind,
-    pub(super) retry_after: Option<Duration>,
+    pub(in crate::testkit) kind: Kind,
+    pub(in crate::testkit) retry_after: Option<Duration>,
     times: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::testkit) enum Kind {
     Status(StatusCode),
     Redirect,
     Hold,
@@ -53,7 +54,7 @@ impl Fault {
         Self::of(Kind::Redirect)
     }
 
-    /// Holds the request until [`AuthServer::release`](super::AuthServer::release), then
+    /// Holds the request until [`AuthServer::release`](crate::testkit::AuthServer::release), then
     /// processes it. If the client hangs up meanwhile it is not processed.
     pub fn hold() -> Self {
         Self::of(Kind::Hold)
@@ -66,7 +67,7 @@ impl Fault {
     }
 
     /// Processes the request, and holds the answer until
-    /// [`AuthServer::release`](super::AuthServer::release).
+    /// [`AuthServer::release`](crate::testkit::AuthServer::release).
     pub fn hold_after() -> Self {
         Self::of(Kind::HoldAfter)
     }
@@ -92,8 +93,8 @@ impl Fault {
         Self::of(Kind::Oversized)
     }
 
-    /// Processes the request, and leaves `expires_in` out of the answer, as RFC 6749 section
-    /// 5.1 allows.
+    /// Processes the request, and leaves out of the answer how long its access token lasts, as
+    /// RFC 6749 section 5.1 allows.
     pub fn without_expires_in() -> Self {
         Self::of(Kind::WithoutExpiresIn)
     }
@@ -131,16 +132,16 @@ fn final_status(code: u16) -> StatusCode {
 
 /// The fault in force, if any.
 #[derive(Debug, Default)]
-pub(super) struct InForce(Mutex<Option<Fault>>);
+pub(in crate::testkit) struct InForce(Mutex<Option<Fault>>);
 
 impl InForce {
-    pub(super) fn set(&self, fault: Option<Fault>) {
+    pub(in crate::testkit) fn set(&self, fault: Option<Fault>) {
         *self.0.lock() = fault;
     }
 
     /// The fault that a request meets which arrives now. `arrived` runs while no other can be
     /// set.
-    pub(super) fn meet<T>(&self, arrived: impl FnOnce() -> T) -> (Option<Fault>, T) {
+    pub(in crate::testkit) fn meet<T>(&self, arrived: impl FnOnce() -> T) -> (Option<Fault>, T) {
         let mut current = self.0.lock();
         if let Some(Fault {
             times: Some(times), ..
@@ -156,7 +157,7 @@ impl InForce {
 
     /// Ends a fault that holds requests, then calls `release`: a request either meets no hold
     /// any more, or sees the release.
-    pub(super) fn end_hold(&self, release: impl FnOnce()) {
+    pub(in crate::testkit) fn end_hold(&self, release: impl FnOnce()) {
         let mut current = self.0.lock();
         let holds = |fault: &Fault| matches!(fault.kind, Kind::Hold | Kind::HoldAfter);
         if current.as_ref().is_some_and(holds) {

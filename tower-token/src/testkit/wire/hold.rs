@@ -4,7 +4,7 @@ use tokio::sync::watch;
 
 /// The requests that are held, and the way to let them go.
 #[derive(Debug, Default)]
-pub(super) struct Holds {
+pub(in crate::testkit) struct Holds {
     held: watch::Sender<Held>,
     release: watch::Sender<()>,
 }
@@ -18,27 +18,27 @@ struct Held {
 
 /// A request's place at the gate: it sees each release since it was given.
 #[derive(Debug)]
-pub(super) struct Place(watch::Receiver<()>);
+pub(in crate::testkit) struct Place(watch::Receiver<()>);
 
 impl Holds {
-    pub(super) fn place(&self) -> Place {
+    pub(in crate::testkit) fn place(&self) -> Place {
         Place(self.release.subscribe())
     }
 
     /// Lets everything go that has a place.
-    pub(super) fn release(&self) {
+    pub(in crate::testkit) fn release(&self) {
         self.release.send_replace(());
     }
 
     /// Waits for a release.
-    pub(super) async fn hold(&self, mut place: Place) {
+    pub(in crate::testkit) async fn hold(&self, mut place: Place) {
         let _counted = Counted::enter(&self.held);
         // The other end, a sender that is gone, also ends the wait.
         let _ = place.0.changed().await;
     }
 
     /// Resolves once a request is held: at once if one is now.
-    pub(super) fn held(&self) -> impl Future<Output = ()> + Send + use<> {
+    pub(in crate::testkit) fn held(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut held = self.held.subscribe();
         let before = held.borrow().ever;
         async move {
@@ -51,7 +51,7 @@ impl Holds {
     }
 
     #[cfg(test)]
-    pub(super) async fn none_held(&self) {
+    pub(in crate::testkit) async fn none_held(&self) {
         let _ = self.held.subscribe().wait_for(|held| held.now == 0).await;
     }
 }

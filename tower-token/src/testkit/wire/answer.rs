@@ -20,12 +20,12 @@ const OVERSIZE: usize = 4 * 1024 * 1024;
 const LAST_DATE: u64 = 253_402_300_799;
 
 /// A body in one piece, which may keep its length to itself.
-pub(super) struct Answer {
+pub(in crate::testkit) struct Answer {
     bytes: Bytes,
     announced: bool,
 }
 
-pub(super) fn status(code: StatusCode) -> Response<Answer> {
+pub(in crate::testkit) fn status(code: StatusCode) -> Response<Answer> {
     let mut answer = Response::new(Answer {
         bytes: Bytes::new(),
         announced: true,
@@ -34,28 +34,36 @@ pub(super) fn status(code: StatusCode) -> Response<Answer> {
     answer
 }
 
-pub(super) fn json(code: StatusCode, fields: &Value) -> Response<Answer> {
+pub(in crate::testkit) fn json(code: StatusCode, fields: &Value) -> Response<Answer> {
+    with_body(code, "application/json", fields.to_string())
+}
+
+pub(in crate::testkit) fn with_body(
+    code: StatusCode,
+    media_type: &'static str,
+    text: impl Into<Bytes>,
+) -> Response<Answer> {
     let mut answer = status(code);
-    answer.body_mut().bytes = fields.to_string().into();
-    set(&mut answer, CONTENT_TYPE, "application/json");
+    answer.body_mut().bytes = text.into();
+    set(&mut answer, CONTENT_TYPE, media_type);
     answer
 }
 
-pub(super) fn not_allowed(allowed: &'static str) -> Response<Answer> {
+pub(in crate::testkit) fn not_allowed(allowed: &'static str) -> Response<Answer> {
     let mut answer = status(StatusCode::METHOD_NOT_ALLOWED);
     set(&mut answer, ALLOW, allowed);
     answer
 }
 
 /// What RFC 6749 section 5.1 asks of an answer with tokens in it.
-pub(super) fn no_store(mut answer: Response<Answer>) -> Response<Answer> {
+pub(in crate::testkit) fn no_store(mut answer: Response<Answer>) -> Response<Answer> {
     set(&mut answer, CACHE_CONTROL, "no-store");
     set(&mut answer, PRAGMA, "no-cache");
     answer
 }
 
 /// The time of the server, which may not be the machine's.
-pub(super) fn dated(mut answer: Response<Answer>, now: Timestamp) -> Response<Answer> {
+pub(in crate::testkit) fn dated(mut answer: Response<Answer>, now: Timestamp) -> Response<Answer> {
     let seconds = (now.as_unix_millis() / 1_000).min(LAST_DATE);
     let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(seconds));
     if let Ok(date) = HeaderValue::try_from(date) {
@@ -64,18 +72,22 @@ pub(super) fn dated(mut answer: Response<Answer>, now: Timestamp) -> Response<An
     answer
 }
 
-pub(super) fn set(answer: &mut Response<Answer>, name: HeaderName, value: &'static str) {
+pub(in crate::testkit) fn set(
+    answer: &mut Response<Answer>,
+    name: HeaderName,
+    value: &'static str,
+) {
     let value = HeaderValue::from_static(value);
     answer.headers_mut().insert(name, value);
 }
 
-pub(super) fn garbage(mut answer: Response<Answer>) -> Response<Answer> {
+pub(in crate::testkit) fn garbage(mut answer: Response<Answer>) -> Response<Answer> {
     answer.body_mut().bytes = Bytes::from_static(b"<html>Not JSON.</html>");
     answer
 }
 
 /// Announces the whole body, and sends half of it.
-pub(super) fn truncated(mut answer: Response<Answer>) -> Response<Answer> {
+pub(in crate::testkit) fn truncated(mut answer: Response<Answer>) -> Response<Answer> {
     let body = answer.body_mut();
     let length = HeaderValue::from(body.bytes.len());
     body.bytes.truncate(body.bytes.len() / 2);
@@ -85,7 +97,7 @@ pub(super) fn truncated(mut answer: Response<Answer>) -> Response<Answer> {
 }
 
 /// White space after a JSON value is part of the text.
-pub(super) fn oversized(mut answer: Response<Answer>) -> Response<Answer> {
+pub(in crate::testkit) fn oversized(mut answer: Response<Answer>) -> Response<Answer> {
     let body = answer.body_mut();
     let mut padded = body.bytes.to_vec();
     padded.resize(padded.len() + OVERSIZE, b' ');

@@ -7,26 +7,26 @@ use crate::clock::{Clock, Timestamp};
 
 /// A clock, and how far the server's own is ahead of it.
 #[derive(Debug)]
-pub(super) struct ServerClock {
+pub(in crate::testkit) struct ServerClock {
     clock: Box<dyn Clock>,
     ahead_millis: AtomicI64,
 }
 
 impl ServerClock {
-    pub(super) fn new(clock: Box<dyn Clock>, ahead_millis: i64) -> Self {
+    pub(in crate::testkit) fn new(clock: Box<dyn Clock>, ahead_millis: i64) -> Self {
         Self {
             clock,
             ahead_millis: AtomicI64::new(ahead_millis),
         }
     }
 
-    pub(super) fn now(&self) -> Timestamp {
+    pub(in crate::testkit) fn now(&self) -> Timestamp {
         let ahead = self.ahead_millis.load(Ordering::Relaxed);
         let now = self.clock.now().as_unix_millis();
         Timestamp::from_unix_millis(now.saturating_add_signed(ahead))
     }
 
-    pub(super) fn advance(&self, by: Duration) {
+    pub(in crate::testkit) fn advance(&self, by: Duration) {
         let by = millis(by);
         // The closure always answers, so this does not fail.
         let _ = self
@@ -37,7 +37,7 @@ impl ServerClock {
     }
 }
 
-pub(super) fn millis(span: Duration) -> i64 {
+pub(in crate::testkit) fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
