@@ -1,0 +1,11 @@
+//! What every page needs, whoever its user is.
+
+mod answer;
+mod host_cookies;
+mod no_store;
+mod same_origin;
+
+pub use self::answer::EditedResponse;
+pub use self::host_cookies::{HostCookies, HostCookiesLayer};
+pub use self::no_store::{NoStore, NoStoreLayer};
+pub use self::same_origin::{SameOrigin, SameOriginFuture, SameOriginLayer};

@@ -1,0 +1,68 @@
+//! Who it is, decided before the handler runs.
+
+use http::HeaderMap;
+use http::request::Parts;
+
+use crate::rejection::TokenRejection;
+use crate::sign_ins::SignIns;
+use crate::source::{SignIn, SourceError, SubjectSource};
+use crate::visitor::{CurrentSubject, Visitor};
+
+/// What holds for every request.
+#[derive(Debug, Clone)]
+pub(super) struct Settings<Q> {
+    pub(super) source: Q,
+    pub(super) sign_ins: Option<SignIns>,
+    pub(super) end_on_reauth: bool,
+    pub(super) scoped: bool,
+}
+
+/// What was found out.
+pub(super) struct Found {
+    pub(super) parts: Parts,
+    pub(super) visitor: Visitor,
+    /// For the answer: a session was ended.
+    pub(super) headers: HeaderMap,
+}
+
+impl<Q: SubjectSource> Settings<Q> {
+    pub(super) async fn identify(self, parts: Parts) -> Found {
+        let mut headers = HeaderMap::new();
+        let visitor = match self.source.subject(&parts).await {
+            Err(error) => Visitor::Unknown(error),
+            Ok(None) => Visitor::Anonymous,
+            Ok(Some(who)) => match self.admits(&who).await {
+                Err(error) => Visitor::Unknown(error),
+                Ok(true) => Visitor::SignedIn(CurrentSubject::new(who, self.sign_ins)),
+                Ok(false) => {
+                    // Before the handler runs: it may be the one that signs in again. If it
+                    // fails nothing is lost, the stamp stays an old one.
+                    let _ = self.source.end(&parts, &mut headers).await;
+                    Visitor::Anonymous
+                }
+            },
+        };
+        Found {
+            parts,
+            visitor,
+            headers,
+        }
+    }
+
+    async fn admits(&self, who: &SignIn) -> Result<bool, SourceError> {
+        who.check()?;
+        match (&self.sign_ins, &who.stamp) {
+            (None, _) => Ok(true),
+            (Some(_), None) => Ok(false),
+            (Some(sign_ins), Some(stamp)) => {
+                let admitted = sign_ins.admits(who.subject(), stamp).await;
+                admitted.map_err(|error| match TokenRejection::from(error) {
+                    TokenRejection::Misconfigured(what) => {
+                        SourceError::misconfigured(what.message().to_owned())
+                    }
+                    _ => SourceError::unavailable("the stamp of a session cannot be looked at"),
+                })
+            }
+        }
+    }
+}

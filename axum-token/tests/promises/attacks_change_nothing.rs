@@ -1,0 +1,156 @@
+//! Each is refused, and leaves what is stored as it was.
+
+use axum::body::Body;
+use http::{Method, StatusCode};
+
+use crate::support::{Browser, ORIGIN, Rig};
+
+const CSRF: (&str, &str) = ("x-csrf", "1");
+const SAME: (&str, &str) = ("sec-fetch-site", "same-origin");
+
+/// A page of another site, in Ada's browser; and everything that pretends to be ours.
+#[tokio::test]
+async fn a_page_of_another_site_changes_nothing() {
+    let rig = Rig::new().await;
+    rig.connect("ada").await;
+    let mut ada = rig.ada().await;
+    let before = rig.stored().await;
+    let attacks: &[&[(&str, &str)]] = &[
+        &[],
+        &[CSRF],
+        &[SAME],
+        &[("sec-fetch-site", "cross-site"), CSRF],
+        &[("sec-fetch-site", "same-site"), CSRF],
+        &[("sec-fetch-site", "none"), CSRF],
+        &[("origin", "https://evil.example"), CSRF],
+        &[
+            ("origin", "https://evil.example"),
+            ("host", "evil.example"),
+            CSRF,
+        ],
+        &[("origin", "null"), CSRF],
+        &[("host", "app.example.com"), CSRF],
+        &[("referer", ORIGIN), CSRF],
+        &[SAME, ("origin", "https://rebound.example"), CSRF],
+        &[("origin", ORIGIN)],
+    ];
+    let mut refused = 0;
+    for path in ["/logout", "/leave", "/connect", "/login/eve", "/note/x"] {
+        for headers in attacks {
+            let method = Method::POST;
+            let body = Body::from("a=b");
+            let answer = ada.send_body(method, path, headers, body).await;
+            assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path} {headers:?}");
+            assert_eq!(answer.header("content-type"), "application/problem+json");
+            assert_eq!(answer.header("cache-control"), "no-store");
+            assert_eq!(answer.header("set-cookie"), "");
+            refused += 1;
+        }
+    }
+    println!("{refused} cross-site requests refused");
+    assert_eq!(rig.stored().await, before);
+    assert_eq!(ada.get("/me").await.body, "ada");
+    assert_eq!(rig.server.counts().token_requests, 0);
+}
+
+/// An id that somebody planted in a browser before its user signed in there.
+#[tokio::test]
+async fn a_planted_session_is_not_the_one_that_is_signed_in() {
+    let rig = Rig::new().await;
+    let mut mallory = rig.browser();
+    mallory.post("/note/planted").await;
+    assert_eq!(mallory.cookies.len(), 1);
+
+    // Ada signs in with it.
+    let mut ada = Browser::new(rig.router());
+    ada.cookies = mallory.cookies.clone();
+    ada.sign_in("ada").await;
+    assert_ne!(ada.cookies, mallory.cookies);
+    assert_eq!(ada.get("/me").await.body, "ada");
+    // What was put in before is hers now, as a cart would be.
+    assert_eq!(ada.get("/note").await.body, "planted");
+
+    let before = rig.stored().await;
+    let mut again = Browser::new(rig.router());
+    again.cookies = mallory.cookies.clone();
+    assert_eq!(again.get("/me").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(again.get("/note").await.body, "");
+    assert_eq!(rig.stored().await, before);
+    assert_eq!(rig.sessions.all().len(), 1);
+}
+
+/// A session that is renewed while it is signed in: the id before is no good any more.
+#[tokio::test]
+async fn each_sign_in_has_an_id_of_its_own() {
+    let rig = Rig::new().await;
+    let mut ada = rig.ada().await;
+    let earlier = ada.clone();
+    ada.sign_in("ada").await;
+    assert_ne!(ada.cookies, earlier.cookies);
+    let mut copied = earlier;
+    assert_eq!(copied.get("/me").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(ada.get("/me").await.body, "ada");
+}
+
+/// Another user at the same browser finds nothing of who was there before.
+#[tokio::test]
+async fn one_users_session_is_not_handed_to_the_next() {
+    let rig = Rig::new().await;
+    let mut browser = rig.ada().await;
+    browser.post("/note/private").await;
+    assert_eq!(browser.get("/note").await.body, "private");
+    browser.sign_in("ada").await;
+    assert_eq!(browser.get("/note").await.body, "private");
+    browser.sign_in("eve").await;
+    assert_eq!(browser.get("/me").await.body, "eve");
+    assert_eq!(browser.get("/note").await.body, "");
+    assert_eq!(rig.sessions.all().len(), 1);
+}
+
+/// Ids that were guessed, cut, or made up name nobody.
+#[tokio::test]
+async fn a_made_up_cookie_is_nobodys() {
+    let rig = Rig::new().await;
+    rig.connect("ada").await;
+    let ada = rig.ada().await;
+    let (name, good) = ada.cookies.iter().next().unwrap();
+    assert_eq!(name, "__Host-session");
+    let before = rig.stored().await;
+    let cut = &good[..good.len() - 1];
+    let flipped = format!("{}A", &good[1..]);
+    for (name, value) in [
+        (name.as_str(), "AAAAAAAAAAAAAAAAAAAAAA"),
+        (name, cut),
+        (name, &flipped),
+        (name, ""),
+        (name, "ada"),
+        // The right id under names that another host of the site could set.
+        ("session", good),
+        ("__Secure-session", good),
+        ("__host-session", good),
+    ] {
+        let mut eve = rig.browser();
+        eve.cookies.insert(name.into(), value.into());
+        for path in ["/me", "/token"] {
+            let answer = eve.get(path).await;
+            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{name}={value}");
+        }
+    }
+    assert_eq!(rig.stored().await, before);
+}
+
+/// A socket is a GET, which no CORS asks about.
+#[tokio::test]
+async fn another_sites_page_opens_no_socket() {
+    let rig = Rig::new().await;
+    let mut ada = rig.ada().await;
+    for headers in [
+        [("upgrade", "websocket"), ("origin", "https://evil.example")],
+        [("upgrade", "websocket"), ("sec-fetch-site", "same-site")],
+    ] {
+        let answer = ada.send(Method::GET, "/me", &headers).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    }
+    let ours = [("upgrade", "websocket"), ("origin", ORIGIN)];
+    assert_eq!(ada.send(Method::GET, "/me", &ours).await.body, "ada");
+}

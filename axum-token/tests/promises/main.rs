@@ -1,0 +1,19 @@
+//! What axum-token promises: a file each, named after it.
+
+#![allow(missing_docs, missing_debug_implementations, unreachable_pub)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
+
+mod a_handler_gets_a_valid_token;
+mod attacks_change_nothing;
+mod many_requests_make_one_exchange;
+mod mesh_attacks_change_nothing;
+mod mesh_rig;
+mod mesh_users_come_back;
+mod no_secret_in_any_output;
+mod refusals_are_for_whoever_reads_them;
+mod scopes_end_with_the_handler;
+mod sessions_end_when_they_should;
+mod signing_out_everywhere;
+mod sockets_outlive_their_tokens;
+mod support;
+mod users_in_private_cookies;

@@ -1,0 +1,372 @@
+//! A user who signs out everywhere is signed out everywhere, and nobody else is.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum_token::{Logout, SessionTokenLayer, SignIns, TokenRejection, Visitor, sessions};
+use futures_util::StreamExt as _;
+use http::StatusCode;
+use tower_token::testkit::ManualClock;
+use tower_token::{
+    ByteStore, Durability, EventKind, Expected, GrantKey, Group, KeyRing, Lease, LeaseOwner,
+    MemoryStore, Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, StoreErrorKind,
+    TokenManager, Version,
+};
+
+use crate::support::{Browser, Rig, TTL};
+
+async fn stamped() -> (Rig, Browser) {
+    let mut rig = Rig::new().await;
+    rig.app.stamped = true;
+    let layer = SessionTokenLayer::new(sessions::Sessions).sign_ins(&rig.sign_ins);
+    let browser = Browser::new(rig.router_with(layer));
+    (rig, browser)
+}
+
+#[tokio::test]
+async fn every_session_of_hers_is_over_and_no_one_elses() {
+    let (rig, mut phone) = stamped().await;
+    rig.connect("ada").await;
+    let (mut laptop, mut eve) = (phone.clone(), phone.clone());
+    phone.sign_in("ada").await;
+    laptop.sign_in("ada").await;
+    eve.sign_in("eve").await;
+    assert_eq!(laptop.get("/me").await.body, "ada");
+    let copied = laptop.clone();
+
+    let mut events = rig.manager.events(64);
+    assert_eq!(phone.post("/leave").await.status, StatusCode::OK);
+    for mut browser in [phone.clone(), laptop.clone(), copied] {
+        assert_eq!(browser.get("/me").await.status, StatusCode::UNAUTHORIZED);
+    }
+    assert_eq!(eve.get("/me").await.body, "eve");
+    // What is left of her: nothing but the stamp.
+    assert_eq!(rig.sessions.all().len(), 1);
+    let grants = rig.manager.grants("ada").await.unwrap();
+    let left: Vec<_> = grants.iter().map(|grant| grant.key().provider()).collect();
+    assert_eq!(left, [SignIns::PROVIDER]);
+
+    // The token service is told behind.
+    while events.next().await.unwrap().kind != EventKind::Revoked {}
+    assert!(!rig.server.is_connected("ada"));
+
+    laptop.sign_in("ada").await;
+    assert_eq!(laptop.get("/me").await.body, "ada");
+    assert_eq!(laptop.get("/token").await.json()["code"], "not_connected");
+}
+
+/// Whoever is told that it failed still is signed in, and tries again.
+#[tokio::test]
+async fn leaving_is_done_or_can_be_done_again() {
+    let rig = Rig::new().await;
+    let (store, ring) = (Loads::default(), KeyRing::generate().unwrap());
+    let build = || TokenManager::builder().clock(rig.clock.clone());
+    let opened = SealedStore::open(store.clone(), ring.clone())
+        .await
+        .unwrap();
+    let manager = build()
+        .store(opened)
+        .provider(SignIns::provider())
+        .provider(rig.server.provider("demo"))
+        .provider(rig.server.provider("other"))
+        .build()
+        .await
+        .unwrap();
+    let sign_ins = SignIns::new(&manager);
+    let layer = SessionTokenLayer::new(Fixed(sign_ins.admit("ada").await.unwrap()));
+    let layer = layer.sign_ins(&sign_ins);
+    let keys = ["demo", "other"].map(|provider| GrantKey::new(provider, "ada"));
+    let eve = GrantKey::new("demo", "eve");
+    for key in keys.iter().chain([&eve]) {
+        let tokens = rig.server.connect(key.subject()).into();
+        manager.connect(key, tokens).await.unwrap();
+    }
+    let Some(Visitor::SignedIn(ada)) = found(&layer).await else {
+        panic!("she is not signed in");
+    };
+    let leaving = || Logout::of(&ada).disconnect_all().everywhere(&sign_ins);
+
+    store.set_broken(true);
+    let failed = leaving().run(&manager).await.unwrap_err();
+    assert!(matches!(failed, TokenRejection::TemporarilyUnavailable(_)));
+    store.set_broken(false);
+    assert_eq!(visitor(&layer).await, "SignedIn");
+
+    // One of hers only.
+    Logout::of(&ada)
+        .disconnect("other")
+        .run(&manager)
+        .await
+        .unwrap();
+    assert!(manager.token(&keys[0]).await.is_ok());
+    assert!(manager.token(&keys[1]).await.is_err());
+    assert_eq!(visitor(&layer).await, "SignedIn");
+    // And none.
+    Logout::of(&ada).run(&manager).await.unwrap();
+    assert!(manager.token(&keys[0]).await.is_ok());
+
+    // A provider that is gone from the configuration keeps nobody from leaving.
+    let opened = SealedStore::open(store.clone(), ring).await.unwrap();
+    let without_demo = build()
+        .store(opened)
+        .provider(SignIns::provider())
+        .provider(rig.server.provider("other"))
+        .build()
+        .await
+        .unwrap();
+    leaving().run(&without_demo).await.unwrap();
+    assert_eq!(visitor(&layer).await, "Anonymous");
+    assert!(manager.token(&eve).await.is_ok());
+}
+
+/// The handler that signs in again is not undone by the end of the session it came with.
+#[tokio::test]
+async fn whoever_was_signed_out_signs_in_again_at_once() {
+    let (rig, mut ada) = stamped().await;
+    ada.sign_in("ada").await;
+    rig.sign_ins.sign_out_everywhere("ada").await.unwrap();
+    ada.sign_in("ada").await;
+    assert_eq!(ada.get("/me").await.body, "ada");
+}
+
+/// A session that was written back after it was deleted is still over.
+#[tokio::test]
+async fn a_session_that_comes_back_is_over_all_the_same() {
+    let (rig, mut ada) = stamped().await;
+    ada.sign_in("ada").await;
+    let (cookies, session) = (ada.cookies.clone(), rig.sessions.record());
+    ada.post("/leave").await;
+    rig.sessions.put(session);
+    ada.cookies = cookies;
+    assert_eq!(ada.get("/me").await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// From before stamps were asked for, or without the one that the application forgot.
+#[tokio::test]
+async fn a_session_without_a_stamp_is_over() {
+    let (mut rig, _) = stamped().await;
+    rig.app.stamped = false;
+    let layer = SessionTokenLayer::new(sessions::Sessions).sign_ins(&rig.sign_ins);
+    let mut ada = Browser::new(rig.router_with(layer));
+    ada.sign_in("ada").await;
+    assert_eq!(ada.get("/me").await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// As an application does that disconnects every grant it finds.
+#[tokio::test]
+async fn a_stamp_that_is_gone_only_ends_sessions() {
+    let (rig, mut ada) = stamped().await;
+    ada.sign_in("ada").await;
+    let stamp = GrantKey::new(SignIns::PROVIDER, "ada");
+    rig.manager.disconnect(&stamp).await.unwrap();
+    assert_eq!(ada.get("/me").await.status, StatusCode::UNAUTHORIZED);
+    ada.sign_in("ada").await;
+    assert_eq!(ada.get("/me").await.body, "ada");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_sign_ins_at_once_do_not_end_each_other() {
+    let (_rig, browser) = stamped().await;
+    let sign_ins = (0..20).map(|_| {
+        let mut browser = browser.clone();
+        tokio::spawn(async move {
+            browser.sign_in("ada").await;
+            browser
+        })
+    });
+    for sign_in in sign_ins.collect::<Vec<_>>() {
+        let mut browser = sign_in.await.unwrap();
+        assert_eq!(browser.get("/me").await.body, "ada");
+    }
+}
+
+#[tokio::test]
+async fn a_check_is_a_look_up_in_memory_and_a_failure_ends_nothing() {
+    let store = Loads::default();
+    let clock = ManualClock::new();
+    let ring = KeyRing::generate().unwrap();
+    let manager = stamps(store.clone(), &ring, &clock, SignIns::provider()).await;
+    let sign_ins = SignIns::new(&manager);
+    let who = sign_ins.admit("ada").await.unwrap();
+    let source = Fixed(who);
+    let layer = SessionTokenLayer::new(source.clone()).sign_ins(&sign_ins);
+    let before = store.loads();
+    for _ in 0..1_000 {
+        assert_eq!(visitor(&layer).await, "SignedIn");
+    }
+    clock.advance(100 * TTL);
+    assert_eq!(visitor(&layer).await, "SignedIn");
+    println!("1001 checks: {} reads of the store", store.loads() - before);
+    assert_eq!(store.loads(), before);
+
+    // After a restart it is in the store only, and that cannot be reached.
+    let manager = stamps(store.clone(), &ring, &clock, SignIns::provider()).await;
+    let layer = SessionTokenLayer::new(source).sign_ins(&SignIns::new(&manager));
+    store.set_broken(true);
+    assert_eq!(visitor(&layer).await, "Unknown");
+    store.set_broken(false);
+    clock.advance(Duration::from_secs(60));
+    assert_eq!(visitor(&layer).await, "SignedIn");
+}
+
+/// Two instances on one store: by default one never looks again, and it is said so.
+#[tokio::test]
+async fn another_instance_sees_it_within_the_span_that_was_set() {
+    let span = Duration::from_secs(300);
+    for (checked, expected) in [(false, "SignedIn"), (true, "Anonymous")] {
+        let provider = || {
+            if checked {
+                SignIns::provider_checked_every(span)
+            } else {
+                SignIns::provider()
+            }
+        };
+        let (store, clock) = (Loads::default(), ManualClock::new());
+        let ring = KeyRing::generate().unwrap();
+        let one = SignIns::new(&stamps(store.clone(), &ring, &clock, provider()).await);
+        let two = SignIns::new(&stamps(store.clone(), &ring, &clock, provider()).await);
+        let who = one.admit("ada").await.unwrap();
+        let layer = SessionTokenLayer::new(Fixed(who)).sign_ins(&two);
+        assert_eq!(visitor(&layer).await, "SignedIn");
+        // Checked again and again, it stays good.
+        for _ in 0..5 {
+            clock.advance(span);
+            assert_eq!(visitor(&layer).await, "SignedIn");
+        }
+        one.sign_out_everywhere("ada").await.unwrap();
+        clock.advance(span);
+        assert_eq!(visitor(&layer).await, expected);
+    }
+}
+
+/// Always the same sign-in.
+#[derive(Debug, Clone)]
+struct Fixed(axum_token::SignIn);
+
+impl axum_token::SubjectSource for Fixed {
+    async fn subject(
+        &self,
+        _: &http::request::Parts,
+    ) -> Result<Option<axum_token::SignIn>, axum_token::SourceError> {
+        Ok(Some(self.0.clone()))
+    }
+}
+
+async fn visitor(layer: &SessionTokenLayer<Fixed>) -> String {
+    let shown = format!("{:?}", found(layer).await.unwrap());
+    shown.split('(').next().unwrap().to_owned()
+}
+
+async fn found(layer: &SessionTokenLayer<Fixed>) -> Option<Visitor> {
+    use tower::{Layer as _, ServiceExt as _};
+    let inner = tower::service_fn(|request: http::Request<()>| async move {
+        let visitor = request.extensions().get::<Visitor>().cloned();
+        Ok::<_, std::convert::Infallible>(http::Response::new(visitor))
+    });
+    let response = layer.layer(inner).oneshot(http::Request::new(())).await;
+    response.unwrap().into_body()
+}
+
+async fn stamps(
+    store: Loads,
+    ring: &KeyRing,
+    clock: &ManualClock,
+    provider: tower_token::Provider,
+) -> TokenManager {
+    TokenManager::builder()
+        .store(SealedStore::open(store, ring.clone()).await.unwrap())
+        .provider(provider)
+        .clock(clock.clone())
+        .build()
+        .await
+        .unwrap()
+}
+
+/// Counts what is read, and fails when told to.
+#[derive(Clone, Default)]
+struct Loads {
+    rows: MemoryStore,
+    loads: Arc<AtomicUsize>,
+    broken: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl Loads {
+    fn loads(&self) -> usize {
+        self.loads.load(Ordering::SeqCst)
+    }
+
+    fn set_broken(&self, broken: bool) {
+        self.broken.store(broken, Ordering::SeqCst);
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "told to fail"));
+        }
+        Ok(())
+    }
+}
+
+impl ByteStore for Loads {
+    async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.loads.fetch_add(1, Ordering::SeqCst);
+        self.check()?;
+        self.rows.load(key).await
+    }
+
+    async fn save(
+        &self,
+        key: &RowKey,
+        row: SealedRow,
+        expected: Expected,
+    ) -> Result<SaveOutcome, StoreError> {
+        self.rows.save(key, row, expected).await
+    }
+
+    async fn lease(
+        &self,
+        key: &RowKey,
+        owner: LeaseOwner,
+        ttl: Duration,
+    ) -> Result<Lease, StoreError> {
+        self.rows.lease(key, owner, ttl).await
+    }
+
+    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
+        self.rows.release(key, owner).await
+    }
+
+    async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.check()?;
+        self.rows.list(group).await
+    }
+
+    async fn scan(
+        &self,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.rows.scan(after, limit).await
+    }
+
+    async fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.rows.claim_due(limit, ttl).await
+    }
+
+    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
+        self.rows.purge(key, version).await
+    }
+
+    fn durability(&self) -> Durability {
+        self.rows.durability()
+    }
+
+    async fn close(&self) {
+        self.rows.close().await;
+    }
+}
