@@ -144,6 +144,7 @@
 //! | send requests as the user, by a client of tower-token | [`ValidToken::request`], or [`CurrentUserLayer`] |
 //! | answer who has no token | [`TokenRejection`] |
 //! | let users leave | [`Logout`], [`SignIns`] |
+//! | have users connect accounts at Mesh | `MeshRoutes` |
 //! | keep other sites out | [`PublicOrigin`], [`SameOriginLayer`], [`NoStoreLayer`], [`HostCookiesLayer`] |
 //!
 //! # Features
@@ -153,6 +154,7 @@
 //! | `tracing` | yes | what is set up wrongly, as `tracing` errors of the target `axum_token` |
 //! | `tower-sessions` | | `sessions`: users in sessions of tower-sessions 0.15 |
 //! | `private-cookies` | | `PrivateCookies`: users in encrypted cookies of axum-extra 0.12 |
+//! | `mesh` | | `MeshRoutes`: connect accounts at Mesh, come back, leave |
 //!
 //! Which store and which back channel tower-token has is said by its own features.
 //!
@@ -168,6 +170,8 @@
 mod extract;
 mod layers;
 mod logout;
+#[cfg(feature = "mesh")]
+mod mesh;
 mod origin;
 mod rejection;
 mod scope;
@@ -183,6 +187,8 @@ pub use self::layers::{
     SameOriginFuture, SameOriginLayer,
 };
 pub use self::logout::Logout;
+#[cfg(feature = "mesh")]
+pub use self::mesh::MeshRoutes;
 pub use self::origin::{InvalidPublicOrigin, PublicOrigin};
 pub use self::rejection::{
     Forbidden, LoginReason, LoginRequired, Misconfigured, TemporarilyUnavailable, TokenRejection,

@@ -82,14 +82,15 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        match check(&self.origin, request.method(), request.headers()) {
-            Ok(()) => SameOriginFuture::Passed {
+        let state = match check(&self.origin, request.method(), request.headers()) {
+            Ok(()) => State::Passed {
                 response: self.inner.call(request),
             },
-            Err(refusal) => SameOriginFuture::Refused {
+            Err(refusal) => State::Refused {
                 refusal: Some(refusal),
             },
-        }
+        };
+        SameOriginFuture { state }
     }
 }
 
@@ -162,10 +163,16 @@ fn only<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue
 
 pin_project! {
     /// The response future of [`SameOrigin`].
-    #[project = SameOriginProj]
     #[must_use = "futures do nothing unless polled"]
-    #[allow(missing_docs)]
-    pub enum SameOriginFuture<F> {
+    pub struct SameOriginFuture<F> {
+        #[pin]
+        state: State<F>,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<F> {
         /// It comes from us.
         Passed { #[pin] response: F },
         /// It does not, and is not passed on.
@@ -180,9 +187,9 @@ where
     type Output = Result<Response, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project() {
-            SameOriginProj::Passed { response } => response.poll(cx),
-            SameOriginProj::Refused { refusal } => match refusal.take() {
+        match self.project().state.project() {
+            StateProj::Passed { response } => response.poll(cx),
+            StateProj::Refused { refusal } => match refusal.take() {
                 Some(refusal) => Poll::Ready(Ok(refusal.into_response())),
                 None => Poll::Pending,
             },

@@ -6,6 +6,9 @@
 mod a_handler_gets_a_valid_token;
 mod attacks_change_nothing;
 mod many_requests_make_one_exchange;
+mod mesh_attacks_change_nothing;
+mod mesh_rig;
+mod mesh_users_come_back;
 mod no_secret_in_any_output;
 mod refusals_are_for_whoever_reads_them;
 mod scopes_end_with_the_handler;

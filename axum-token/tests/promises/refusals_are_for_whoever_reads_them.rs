@@ -1,5 +1,6 @@
 //! A person is sent to a page, a program gets a problem document, and nobody gets details.
 
+use axum_token::{CurrentSubject, SessionTokenLayer, TrustedHeader};
 use http::{Method, StatusCode};
 use tower_token::testkit::Fault;
 
@@ -83,5 +84,41 @@ async fn what_is_set_up_wrongly_says_nothing_about_it() {
             answer.json(),
             serde_json::json!({"title": "Internal Server Error", "status": 500, "code": "internal"})
         );
+    }
+}
+
+/// A proxy that adds its header beside the client's, or is got round.
+#[tokio::test]
+async fn an_identity_that_is_not_believed_is_not_nobodys() {
+    let rig = Rig::new().await;
+    let name = http::HeaderName::from_static("x-user");
+    let layer = SessionTokenLayer::new(TrustedHeader::overwritten_by_proxy(name));
+    let who = async |user: Option<CurrentSubject>| {
+        user.map_or_else(|| String::from("nobody"), |user| user.as_str().into())
+    };
+    let router = axum::Router::new()
+        .route("/", axum::routing::get(who))
+        .route("/public", axum::routing::get(async || "public"))
+        .layer(layer)
+        .with_state(rig.app.tokens.clone());
+    let mut client = Browser::new(router);
+    for (headers, expected) in [
+        (&[][..], "nobody"),
+        (&[("x-user", "ada")], "ada"),
+        (&[("X-User", "ada")], "ada"),
+    ] {
+        assert_eq!(client.send(Method::GET, "/", headers).await.body, expected);
+    }
+    for headers in [
+        &[("x-user", "ada"), ("x-user", "eve")][..],
+        &[("x-user", "")],
+        &[("x-user", "ad\u{e4}")],
+    ] {
+        let answer = client.send(Method::GET, "/", headers).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
+        assert_eq!(answer.json()["code"], "identity_refused");
+        assert!(!answer.body.contains("ada"));
+        let answer = client.send(Method::GET, "/public", headers).await;
+        assert_eq!(answer.body, "public");
     }
 }

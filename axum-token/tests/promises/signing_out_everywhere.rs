@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum_token::{SessionTokenLayer, SignIns, sessions};
+use axum_token::{Logout, SessionTokenLayer, SignIns, TokenRejection, Visitor, sessions};
+use futures_util::StreamExt as _;
 use http::StatusCode;
 use tower_token::testkit::ManualClock;
 use tower_token::{
-    ByteStore, Durability, Expected, GrantKey, Group, KeyRing, Lease, LeaseOwner, MemoryStore, Row,
-    RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, StoreErrorKind, TokenManager, Version,
+    ByteStore, Durability, EventKind, Expected, GrantKey, Group, KeyRing, Lease, LeaseOwner,
+    MemoryStore, Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, StoreErrorKind,
+    TokenManager, Version,
 };
 
 use crate::support::{Browser, Rig, TTL};
@@ -33,6 +35,7 @@ async fn every_session_of_hers_is_over_and_no_one_elses() {
     assert_eq!(laptop.get("/me").await.body, "ada");
     let copied = laptop.clone();
 
+    let mut events = rig.manager.events(64);
     assert_eq!(phone.post("/leave").await.status, StatusCode::OK);
     for mut browser in [phone.clone(), laptop.clone(), copied] {
         assert_eq!(browser.get("/me").await.status, StatusCode::UNAUTHORIZED);
@@ -44,8 +47,77 @@ async fn every_session_of_hers_is_over_and_no_one_elses() {
     let left: Vec<_> = grants.iter().map(|grant| grant.key().provider()).collect();
     assert_eq!(left, [SignIns::PROVIDER]);
 
+    // The token service is told behind.
+    while events.next().await.unwrap().kind != EventKind::Revoked {}
+    assert!(!rig.server.is_connected("ada"));
+
     laptop.sign_in("ada").await;
     assert_eq!(laptop.get("/me").await.body, "ada");
+    assert_eq!(laptop.get("/token").await.json()["code"], "not_connected");
+}
+
+/// Whoever is told that it failed still is signed in, and tries again.
+#[tokio::test]
+async fn leaving_is_done_or_can_be_done_again() {
+    let rig = Rig::new().await;
+    let (store, ring) = (Loads::default(), KeyRing::generate().unwrap());
+    let build = || TokenManager::builder().clock(rig.clock.clone());
+    let opened = SealedStore::open(store.clone(), ring.clone())
+        .await
+        .unwrap();
+    let manager = build()
+        .store(opened)
+        .provider(SignIns::provider())
+        .provider(rig.server.provider("demo"))
+        .provider(rig.server.provider("other"))
+        .build()
+        .await
+        .unwrap();
+    let sign_ins = SignIns::new(&manager);
+    let layer = SessionTokenLayer::new(Fixed(sign_ins.admit("ada").await.unwrap()));
+    let layer = layer.sign_ins(&sign_ins);
+    let keys = ["demo", "other"].map(|provider| GrantKey::new(provider, "ada"));
+    let eve = GrantKey::new("demo", "eve");
+    for key in keys.iter().chain([&eve]) {
+        let tokens = rig.server.connect(key.subject()).into();
+        manager.connect(key, tokens).await.unwrap();
+    }
+    let Some(Visitor::SignedIn(ada)) = found(&layer).await else {
+        panic!("she is not signed in");
+    };
+    let leaving = || Logout::of(&ada).disconnect_all().everywhere(&sign_ins);
+
+    store.set_broken(true);
+    let failed = leaving().run(&manager).await.unwrap_err();
+    assert!(matches!(failed, TokenRejection::TemporarilyUnavailable(_)));
+    store.set_broken(false);
+    assert_eq!(visitor(&layer).await, "SignedIn");
+
+    // One of hers only.
+    Logout::of(&ada)
+        .disconnect("other")
+        .run(&manager)
+        .await
+        .unwrap();
+    assert!(manager.token(&keys[0]).await.is_ok());
+    assert!(manager.token(&keys[1]).await.is_err());
+    assert_eq!(visitor(&layer).await, "SignedIn");
+    // And none.
+    Logout::of(&ada).run(&manager).await.unwrap();
+    assert!(manager.token(&keys[0]).await.is_ok());
+
+    // A provider that is gone from the configuration keeps nobody from leaving.
+    let opened = SealedStore::open(store.clone(), ring).await.unwrap();
+    let without_demo = build()
+        .store(opened)
+        .provider(SignIns::provider())
+        .provider(rig.server.provider("other"))
+        .build()
+        .await
+        .unwrap();
+    leaving().run(&without_demo).await.unwrap();
+    assert_eq!(visitor(&layer).await, "Anonymous");
+    assert!(manager.token(&eve).await.is_ok());
 }
 
 /// The handler that signs in again is not undone by the end of the session it came with.
@@ -182,14 +254,18 @@ impl axum_token::SubjectSource for Fixed {
 }
 
 async fn visitor(layer: &SessionTokenLayer<Fixed>) -> String {
+    let shown = format!("{:?}", found(layer).await.unwrap());
+    shown.split('(').next().unwrap().to_owned()
+}
+
+async fn found(layer: &SessionTokenLayer<Fixed>) -> Option<Visitor> {
     use tower::{Layer as _, ServiceExt as _};
     let inner = tower::service_fn(|request: http::Request<()>| async move {
-        let visitor = request.extensions().get::<axum_token::Visitor>().cloned();
+        let visitor = request.extensions().get::<Visitor>().cloned();
         Ok::<_, std::convert::Infallible>(http::Response::new(visitor))
     });
     let response = layer.layer(inner).oneshot(http::Request::new(())).await;
-    let shown = format!("{:?}", response.unwrap().into_body().unwrap());
-    shown.split('(').next().unwrap().to_owned()
+    response.unwrap().into_body()
 }
 
 async fn stamps(
@@ -223,14 +299,19 @@ impl Loads {
     fn set_broken(&self, broken: bool) {
         self.broken.store(broken, Ordering::SeqCst);
     }
+
+    fn check(&self) -> Result<(), StoreError> {
+        if self.broken.load(Ordering::SeqCst) {
+            return Err(StoreError::new(StoreErrorKind::Unavailable, "told to fail"));
+        }
+        Ok(())
+    }
 }
 
 impl ByteStore for Loads {
     async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
         self.loads.fetch_add(1, Ordering::SeqCst);
-        if self.broken.load(Ordering::SeqCst) {
-            return Err(StoreError::new(StoreErrorKind::Unavailable, "told to fail"));
-        }
+        self.check()?;
         self.rows.load(key).await
     }
 
@@ -257,6 +338,7 @@ impl ByteStore for Loads {
     }
 
     async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.check()?;
         self.rows.list(group).await
     }
 
