@@ -15,8 +15,8 @@ use tests::oidc::Oidc;
 use tokio::sync::watch;
 use tower_token::testkit::ManualClock;
 use tower_token::{
-    ErrorKind, EventKind, Events, GrantKey, KeyRing, MemoryStore, Provider, RefreshError, Revoker,
-    SealedStore, Secret, TokenManager, TokenResponse, Verdict,
+    ErrorKind, EventKind, Events, Grant, GrantKey, KeyRing, MemoryStore, Provider, RefreshError,
+    Revoker, SealedStore, Secret, TokenManager, TokenResponse, Verdict,
 };
 
 use crate::support::{HOUR, manager_of};
@@ -231,6 +231,52 @@ async fn what_a_refresh_brings_after_a_new_connect_is_left_alone() {
     rig.fake.release(1);
     rig.manager.shutdown(HOUR).await.unwrap();
     assert!(rig.forget.asked().is_empty());
+}
+
+/// Wants both tokens of a grant, and the second try of one by another name.
+#[derive(Clone)]
+struct Both(Forget);
+
+impl Revoker for Both {
+    async fn revoke(&self, token: &Secret) -> Result<(), RefreshError> {
+        let revoked = self.0.revoke(token).await;
+        revoked.map_err(|error| match error.verdict() {
+            Verdict::Ambiguous => error.continuation("instead"),
+            _ => error,
+        })
+    }
+
+    fn revocable(&self, grant: &Grant) -> Vec<Secret> {
+        let access = grant
+            .access_token()
+            .map(|token| Secret::from(token.expose()));
+        grant
+            .refresh_token()
+            .cloned()
+            .into_iter()
+            .chain(access)
+            .collect()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_revoker_says_what_there_is_to_revoke_and_what_is_left_of_it() {
+    let rig = Rig::connected().await;
+    let provider = Provider::new("fake", rig.fake.clone()).revoker(Both(rig.forget.clone()));
+    let manager = manager_of(rig.store.clone(), &rig.ring, provider, &rig.clock).await;
+    *rig.forget.fail.lock() = VecDeque::from([Verdict::Ambiguous, Verdict::Misconfigured]);
+    manager.disconnect(&rig.key).await.unwrap();
+    rig.forget.until_asked(2).await;
+    assert_eq!(rig.forget.asked(), ["r0", "a0"]);
+    rig.clock.advance(Duration::from_secs(60));
+    manager.sweep().await.unwrap();
+    rig.forget.until_asked(4).await;
+    assert_eq!(rig.forget.asked()[2..], ["instead", "a0"]);
+    // Both are done with.
+    rig.clock.advance(WEEK);
+    manager.sweep().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(rig.forget.asked().len(), 4);
 }
 
 /// One that is never taken keeps no other from being revoked.

@@ -9,7 +9,8 @@ use tests::fake::{Fake, Next};
 use tower_token::testkit::{AuthServer, Fault, ManualClock};
 use tower_token::{
     ErrorKind, Event, EventKind, GrantKey, KeyRing, MemoryStore, OAuth2, Provider, Recovery,
-    Rotation, SealedStore, Timestamp, TokenManager, TokenResponse, Verdict,
+    RefreshError, RefreshRequest, Refresher, Rotation, SealedStore, Timestamp, TokenManager,
+    TokenResponse, Verdict,
 };
 
 use crate::support::{HOUR, Rig, manager_of};
@@ -29,6 +30,41 @@ async fn expired(users: usize, cap: usize) -> (TokenManager, Fake, ManualClock, 
     }
     clock.advance(HOUR);
     (manager, fake, clock, keys)
+}
+
+#[tokio::test]
+async fn what_fails_for_one_grant_only_keeps_nobody_else_from_the_service() {
+    /// Fails for everyone but bob, who has another broker.
+    struct OneBroker;
+    impl Refresher for OneBroker {
+        async fn refresh(&self, of: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
+            if of.grant().key().subject() == "bob" {
+                return Fake::new(HOUR).refresh(of).await;
+            }
+            let verdict = Verdict::Transient { retry_after: None };
+            Err(RefreshError::new(verdict, "this broker is down").of_this_grant())
+        }
+    }
+    let clock = ManualClock::new();
+    let store = MemoryStore::with_clock(clock.clone());
+    let provider = Provider::new("many", OneBroker);
+    let manager = manager_of(store, &KeyRing::generate().unwrap(), provider, &clock).await;
+    let mut events = manager.events(1_024);
+    let users = ["a", "b", "c", "d", "e", "f", "g", "bob"];
+    let keys = users.map(|user| GrantKey::new("many", user));
+    for key in &keys {
+        let consent = TokenResponse::new("t").refresh_token("r").expires_in(HOUR);
+        manager.connect(key, consent).await.unwrap();
+    }
+    clock.advance(HOUR);
+    for key in &keys[..7] {
+        let error = manager.token(key).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TokenService);
+    }
+    manager.token(&keys[7]).await.unwrap();
+    while let Some(event) = events.try_next() {
+        assert_ne!(event.kind, EventKind::CircuitOpened);
+    }
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ async fn a_body_that_cannot_take_the_token_is_not_sent() {
         let Err(TokenServiceError::Token(error)) = refused else {
             panic!("it was sent")
         };
-        assert_eq!(error.kind(), ErrorKind::UnfitBody);
+        assert_eq!(error.kind(), ErrorKind::Placement);
         rig.clock.advance(HOUR);
     }
     assert!(seen.lock().is_empty());

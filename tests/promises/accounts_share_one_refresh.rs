@@ -96,6 +96,17 @@ async fn a_request_that_names_no_account_of_several_is_not_sent() {
 }
 
 #[tokio::test]
+async fn a_user_who_has_only_one_account_left_need_not_name_it_to_any_instance() {
+    let rig = connected().await;
+    let sibling = rig.sibling().await;
+    let error = sibling.token(&rig.key).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnknownAccount);
+    let consent = tokens(["a"], 7);
+    rig.manager.connect(&rig.key, consent).await.unwrap();
+    assert_eq!(sibling.token(&rig.key).await.unwrap().expose(), "a7");
+}
+
+#[tokio::test]
 async fn an_account_that_an_answer_leaves_out_keeps_its_token_to_its_end() {
     let rig = connected().await;
     rig.fake.script([

@@ -20,6 +20,8 @@ mod every_save_is_settled;
 mod idle_grants_are_looked_after;
 mod imports_point_one_way;
 mod mesh_is_spoken_as_its_client_does;
+mod mesh_is_told_who_left;
+mod mesh_says_what_is_wrong;
 mod mesh_users_stay_connected;
 mod no_secret_in_any_output;
 mod one_flight_per_grant;

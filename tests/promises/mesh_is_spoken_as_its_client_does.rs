@@ -8,6 +8,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tests::recorder::{Recorded, Recorder};
 use tokio::process::Command;
+use tokio::time::timeout;
 use tower_token::testkit::ManualClock;
 use tower_token::{
     AccountToken, ErrorKind, EventKind, GrantKey, KeyRing, LinkTokenRequest, MemoryStore, Mesh,
@@ -97,7 +98,8 @@ async fn by_our_provider() -> Vec<Recorded> {
     recorder.answer(json!({ "status": "ok" }));
     let mut events = manager.events(16);
     manager.disconnect(&ada).await.unwrap();
-    while events.next().await.unwrap().kind != EventKind::Revoked {}
+    let revoked = async { while events.next().await.unwrap().kind != EventKind::Revoked {} };
+    timeout(MINUTE, revoked).await.expect("not revoked");
     seen.extend(recorder.take());
 
     answer(json!({ "linkToken": "link-1" }));

@@ -4,95 +4,29 @@
 use std::time::Duration;
 
 use http::StatusCode;
-use serde_json::Value;
-use tests::mesh::{connect, holdings, manager, server};
-use tower_token::testkit::{Fault, ManualClock, MeshBroker, MeshServer};
-use tower_token::{
-    ErrorKind, GrantKey, GrantState, KeyRing, MemoryStore, Secret, SledStore, TokenManager,
-};
+use tests::mesh::{Rig, connect, entries, manager, server};
+use tower_token::testkit::{Fault, ManualClock, MeshBroker};
+use tower_token::{GrantKey, GrantState, KeyRing, SledStore};
 
 use crate::support::HOUR;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A stand-in with its own client, and a manager over a store in memory.
-struct Rig {
-    clock: ManualClock,
-    server: MeshServer,
-    manager: TokenManager,
-}
-
-impl Rig {
-    async fn new() -> Self {
-        let clock = ManualClock::new();
-        let server = server(&clock).unwrap();
-        let (store, ring) = (
-            MemoryStore::with_clock(clock.clone()),
-            KeyRing::generate().unwrap(),
-        );
-        let manager = manager(server.provider("mesh"), store, &ring, &clock)
-            .await
-            .unwrap();
-        Self {
-            clock,
-            server,
-            manager,
-        }
-    }
-
-    /// Connects a user with the accounts of one broker; the key, and the accounts' ids.
-    async fn connected(&self, user: &str, broker: MeshBroker) -> (GrantKey, Vec<String>) {
-        let payload = self.server.connect(user, broker);
-        let mut keys = connect(&self.manager, user, &payload).await.unwrap();
-        let key = keys.pop().unwrap();
-        assert!(
-            keys.is_empty(),
-            "accounts of one refresh token are one grant"
-        );
-        (key, ids(&payload))
-    }
-
-    /// What the account opens, by its own id.
-    async fn opens(&self, key: &GrantKey, broker: MeshBroker, account: &str) -> bool {
-        let secret = self.server.client_secret();
-        let answer = holdings(&self.manager, &self.server, secret, key, broker, account);
-        let (status, content) = answer.await.unwrap();
-        status == StatusCode::OK && content["accountId"] == account
-    }
-
-    async fn token(&self, key: &GrantKey, account: &str) -> Result<String, ErrorKind> {
-        let token = self.manager.account_token(key, account).await;
-        token
-            .map(|token| token.expose().to_owned())
-            .map_err(|error| error.kind())
-    }
-}
-
-fn entries(payload: &Secret) -> Vec<Value> {
-    let payload: Value = serde_json::from_str(payload.expose()).unwrap();
-    let entries = payload["accessToken"]["accountTokens"].as_array();
-    entries.unwrap().clone()
-}
-
-fn ids(payload: &Secret) -> Vec<String> {
-    let id = |entry: &Value| entry["account"]["accountId"].as_str().unwrap().to_owned();
-    entries(payload).iter().map(id).collect()
-}
-
 #[tokio::test]
 async fn accounts_of_one_refresh_token_cost_one_exchange() {
-    let rig = Rig::new().await;
+    let rig = Rig::new().await.unwrap();
     let broker = MeshBroker::Northwind;
-    let (key, ids) = rig.connected("ada", broker).await;
+    let (key, ids) = rig.connected("ada", broker).await.unwrap();
     assert_eq!(ids.len(), 2);
     for round in 1..=3 {
         rig.clock.advance(HOUR);
-        let (one, two, again) = tokio::join!(
+        let opened = tokio::join!(
             rig.opens(&key, broker, &ids[0]),
             rig.opens(&key, broker, &ids[1]),
             rig.opens(&key, broker, &ids[0]),
         );
-        assert!(one && two && again);
+        let (one, two, again) = opened;
+        assert!(one.unwrap() && two.unwrap() && again.unwrap());
         assert_eq!(rig.server.counts().refresh_requests, round);
     }
     assert_eq!(rig.server.counts().refreshes_ok, 3);
@@ -101,20 +35,20 @@ async fn accounts_of_one_refresh_token_cost_one_exchange() {
 
 #[tokio::test]
 async fn a_broker_of_a_type_that_nobody_knew_gets_its_access_token_along() {
-    let rig = Rig::new().await;
+    let rig = Rig::new().await.unwrap();
     let broker = MeshBroker::Lakeside;
-    let (key, ids) = rig.connected("ada", broker).await;
+    let (key, ids) = rig.connected("ada", broker).await.unwrap();
     for _ in 0..2 {
         rig.clock.advance(HOUR);
-        assert!(rig.opens(&key, broker, &ids[0]).await);
+        assert!(rig.opens(&key, broker, &ids[0]).await.unwrap());
     }
     assert_eq!(rig.server.counts().refreshes_ok, 2);
 }
 
 #[tokio::test]
 async fn what_is_due_is_refreshed_before_it_expires() {
-    let rig = Rig::new().await;
-    let (key, ids) = rig.connected("ada", MeshBroker::Northwind).await;
+    let rig = Rig::new().await.unwrap();
+    let (key, ids) = rig.connected("ada", MeshBroker::Northwind).await.unwrap();
     let old = rig.token(&key, &ids[1]).await.unwrap();
     rig.clock.advance(HOUR - Duration::from_secs(60));
     let valid = Duration::from_secs(120);
@@ -129,8 +63,8 @@ async fn what_is_due_is_refreshed_before_it_expires() {
 
 #[tokio::test]
 async fn an_account_that_is_gone_keeps_its_token_to_its_end() {
-    let rig = Rig::new().await;
-    let (key, ids) = rig.connected("ada", MeshBroker::Northwind).await;
+    let rig = Rig::new().await.unwrap();
+    let (key, ids) = rig.connected("ada", MeshBroker::Northwind).await.unwrap();
     let gone = rig.token(&key, &ids[1]).await.unwrap();
     // Removed by another way: the next answers leave it out.
     let body = format!(r#"{{"authToken":"{gone}","type":"sandbox"}}"#);
@@ -151,13 +85,17 @@ async fn an_account_that_is_gone_keeps_its_token_to_its_end() {
     assert_eq!(rig.token(&key, &ids[1]).await.unwrap(), gone);
     rig.clock.advance(Duration::from_secs(60));
     assert!(rig.token(&key, &ids[1]).await.is_err());
-    assert!(rig.opens(&key, MeshBroker::Northwind, &ids[0]).await);
+    assert!(
+        rig.opens(&key, MeshBroker::Northwind, &ids[0])
+            .await
+            .unwrap()
+    );
     assert_eq!(rig.server.counts().refreshes_ok, 1, "none for its sake");
 }
 
 #[tokio::test]
 async fn a_login_that_is_confirmed_later_is_refreshed_at_its_first_use() {
-    let rig = Rig::new().await;
+    let rig = Rig::new().await.unwrap();
     for broker in [MeshBroker::Northwind, MeshBroker::Lakeside] {
         let payload = rig.server.connect_later("ada", broker);
         let keys = connect(&rig.manager, "ada", &payload).await.unwrap();
@@ -170,7 +108,7 @@ async fn a_login_that_is_confirmed_later_is_refreshed_at_its_first_use() {
         assert!(!accounts.is_empty());
         for account in &accounts {
             assert!(account.name().is_some());
-            assert!(rig.opens(&keys[0], broker, account.id()).await);
+            assert!(rig.opens(&keys[0], broker, account.id()).await.unwrap());
         }
         assert_eq!(rig.server.counts().refreshes_ok, before + 1);
     }
@@ -178,8 +116,8 @@ async fn a_login_that_is_confirmed_later_is_refreshed_at_its_first_use() {
 
 #[tokio::test]
 async fn the_refresh_token_that_nears_its_end_is_renewed_and_lives_anew() {
-    let rig = Rig::new().await;
-    let (key, ids) = rig.connected("ada", MeshBroker::Northwind).await;
+    let rig = Rig::new().await.unwrap();
+    let (key, ids) = rig.connected("ada", MeshBroker::Northwind).await.unwrap();
     let ends = async || {
         let grants = rig.manager.grants("ada").await.unwrap();
         grants[0].refresh_expires_at().unwrap()
@@ -197,7 +135,11 @@ async fn the_refresh_token_that_nears_its_end_is_renewed_and_lives_anew() {
         assert_eq!((counts.refreshes_ok, counts.reuse_detected), (1 + round, 0));
     }
     assert!(ends().await.since(first) > 80 * DAY);
-    assert!(rig.opens(&key, MeshBroker::Northwind, &ids[0]).await);
+    assert!(
+        rig.opens(&key, MeshBroker::Northwind, &ids[0])
+            .await
+            .unwrap()
+    );
 }
 
 #[tokio::test]
@@ -233,7 +175,7 @@ async fn what_the_page_handed_over_is_all_there_after_a_restart_and_for_its_user
         assert_eq!(grant.metadata()["brokerName"], broker.name());
         assert_eq!(grant.expires_at(), Some(start + HOUR));
         assert_eq!(grant.refresh_expires_at(), Some(start + 30 * DAY));
-        let entries = entries(payload);
+        let entries = entries(payload).unwrap();
         assert_eq!(grant.accounts().len(), entries.len());
         for (account, entry) in grant.accounts().iter().zip(&entries) {
             assert_eq!(account.id(), entry["account"]["accountId"]);
@@ -272,8 +214,8 @@ async fn every_fault_leaves_the_user_connected_and_the_token_served() {
         (Fault::garbage(), 1),
         (Fault::status_after(502), 1),
     ] {
-        let rig = Rig::new().await;
-        let (key, ids) = rig.connected("ada", MeshBroker::Northwind).await;
+        let rig = Rig::new().await.unwrap();
+        let (key, ids) = rig.connected("ada", MeshBroker::Northwind).await.unwrap();
         let old = rig.token(&key, &ids[0]).await.unwrap();
         rig.server.set_fault(fault.times(1));
         rig.clock.advance(HOUR - Duration::from_secs(200));

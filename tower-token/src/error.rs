@@ -49,8 +49,8 @@ pub enum ErrorKind {
     /// A grant of several accounts was asked for a token without naming one, or has no account
     /// of this id.
     UnknownAccount,
-    /// The token belongs into the request's body, and this body cannot take it.
-    UnfitBody,
+    /// The token cannot be put where it belongs in this request, such as into its body.
+    Placement,
     /// A request goes to an origin its provider does not allow.
     ForeignOrigin,
     /// The key names a provider that was not registered.
@@ -129,6 +129,11 @@ impl Error {
         }))
     }
 
+    /// For a [`Placement`](crate::Placement) that cannot put the token into a request, and why.
+    pub fn cannot_place(why: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::Placement, why)
+    }
+
     /// What happened.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -151,7 +156,7 @@ impl Error {
             ErrorKind::MissingKey
             | ErrorKind::KeyMismatch
             | ErrorKind::UnknownAccount
-            | ErrorKind::UnfitBody
+            | ErrorKind::Placement
             | ErrorKind::ForeignOrigin
             | ErrorKind::InvalidResponse
             | ErrorKind::Damaged

@@ -26,7 +26,8 @@ struct Inner {
     expires_at: Option<Timestamp>,
 }
 
-/// Which token of a grant this is. A later one orders after an earlier one.
+/// Which token of a grant this is. A later one orders after an earlier one; those that one
+/// answer brought for several accounts have the same.
 ///
 /// A 401 is about one token, not about a row in the store: by comparing serials it
 /// is known whether the refused token has been replaced already.

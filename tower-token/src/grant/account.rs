@@ -4,7 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::AccessToken;
+use crate::clock::Timestamp;
 use crate::secret::Secret;
+
+/// No id or name is longer, in bytes.
+const MAX_TEXT: usize = 1_024;
 
 /// One of the accounts that a user connected with one consent, as at services that link
 /// several brokerage accounts at once. Cheap to clone.
@@ -71,6 +75,12 @@ impl Account {
         }
     }
 
+    /// Whether it has no token that is still good.
+    pub(super) fn is_spent(&self, now: Timestamp) -> bool {
+        let token = self.0.access_token.as_ref();
+        token.is_none_or(|token| token.expires_at().is_some_and(|end| end <= now))
+    }
+
     pub(super) fn wipe(&mut self) {
         Arc::make_mut(&mut self.0).access_token = None;
     }
@@ -127,6 +137,13 @@ impl AccountToken {
     pub fn token_id(mut self, id: impl Into<String>) -> Self {
         self.token_id = Some(id.into());
         self
+    }
+
+    /// Whether its texts are of a sane length.
+    pub(super) fn is_bounded(&self) -> bool {
+        let texts = [Some(&self.id), self.name.as_ref(), self.token_id.as_ref()];
+        let mut texts = texts.into_iter().flatten();
+        texts.all(|text| text.len() <= MAX_TEXT)
     }
 
     /// How many bytes there are to keep.

@@ -71,10 +71,12 @@ impl Grant {
     ) -> Result<Self, Error> {
         // What the caller says of the time can only make the token older.
         let started = response.obtained_at.map_or(now, |at| at.min(now));
-        if response.accounts.len() > MAX_ACCOUNTS {
+        let accounts = &response.accounts;
+        if accounts.len() > MAX_ACCOUNTS || !accounts.iter().all(AccountToken::is_bounded) {
             return Err(Error::new(
                 ErrorKind::InvalidResponse,
-                "the token response has more accounts than one grant can keep: 64 is the limit",
+                "the token response has more accounts than one grant can keep, or an id or name \
+                 that is too long: 64 of each 1024 bytes are the limit",
             ));
         }
         let brings_token = response.access_token.is_some() || !response.accounts.is_empty();
@@ -109,8 +111,10 @@ impl Grant {
         let mut access_token = response.access_token.as_ref().map(issue);
         for answer in &response.accounts {
             let token = issue(&answer.access_token);
-            if let Ok(token) = &token {
-                self.take_account(answer, token.clone());
+            if let Ok(token) = &token
+                && !self.take_account(answer, token.clone())
+            {
+                continue;
             }
             // The first that can be used stands for all.
             access_token = match access_token {
@@ -142,19 +146,36 @@ impl Grant {
         Ok(())
     }
 
-    /// The account that an answer names gets its token. An absent one keeps what it has.
-    fn take_account(&mut self, answer: &AccountToken, token: AccessToken) {
-        let mut known = self.accounts.iter();
-        match known.position(|known| known.id() == answer.id) {
-            Some(known) => self.accounts[known].update(answer, token),
-            None if self.accounts.len() < MAX_ACCOUNTS => self.accounts.push(Account::new(
+    /// The account that an answer names gets its token. An absent one keeps what it has. False
+    /// if there is no room for one more.
+    fn take_account(&mut self, answer: &AccountToken, token: AccessToken) -> bool {
+        let known = self
+            .accounts
+            .iter()
+            .position(|account| account.id() == answer.id);
+        if let Some(known) = known {
+            self.accounts[known].update(answer, token);
+            return true;
+        }
+        if self.accounts.len() >= MAX_ACCOUNTS {
+            // One that answers have left out for long enough makes room.
+            let now = token.started();
+            let spent = self
+                .accounts
+                .iter()
+                .position(|account| account.is_spent(now));
+            spent.map(|spent| self.accounts.remove(spent));
+        }
+        let fits = answer.is_bounded() && self.accounts.len() < MAX_ACCOUNTS;
+        if fits {
+            self.accounts.push(Account::new(
                 answer.id.clone(),
                 answer.name.clone(),
                 answer.token_id.clone(),
                 Some(token),
-            )),
-            None => {}
+            ));
         }
+        fits
     }
 
     /// Wipes every secret and leaves the mark of a disconnect.
@@ -502,5 +523,16 @@ mod tests {
         let mut grant = connect(many(MAX_ACCOUNTS), None);
         grant.apply(many(MAX_ACCOUNTS + 1), NOW, None).unwrap();
         assert_eq!(grant.accounts().len(), MAX_ACCOUNTS);
+        // One whose token has run out makes room.
+        let mut grant = connect(many(MAX_ACCOUNTS).expires_in(secs(60)), None);
+        let new = || TokenResponse::for_accounts([AccountToken::new("new", "n")]);
+        grant.apply(new(), NOW + secs(59), None).unwrap_err();
+        grant.apply(new(), NOW + secs(60), None).unwrap();
+        assert_eq!(grant.accounts().len(), MAX_ACCOUNTS);
+        assert_eq!(token_of(&grant, "new").unwrap().0, "n");
+        let long = AccountToken::new("x".repeat(1_025), "t");
+        assert!(
+            Grant::connected(key(), 1, TokenResponse::for_accounts([long]), NOW, None).is_err()
+        );
     }
 }

@@ -21,7 +21,6 @@ pub use self::placement::{Authorization, JsonBody, Placement};
 pub use self::replay::{CloneBody, NoReplay, Replay};
 pub use self::request::TokenRequest;
 pub use self::service::TokenService;
-use crate::key::GrantKey;
 use crate::manager::{Shared, TokenManager};
 
 /// Wraps an HTTP client so that each request carries its user's valid token.
@@ -88,10 +87,11 @@ impl TokenLayer {
 
 impl<R, P> TokenLayer<R, P> {
     /// Binds clients to one grant: their requests need no [`TokenRequest`], and one that
-    /// names another grant is refused.
+    /// names another grant is refused. Give a [`TokenRequest`] to say more than the key, such
+    /// as the account.
     #[must_use]
-    pub fn for_key(mut self, key: GrantKey) -> Self {
-        self.settings.bound = Some(TokenRequest::new(key));
+    pub fn for_key(mut self, key: impl Into<TokenRequest>) -> Self {
+        self.settings.bound = Some(key.into());
         self
     }
 

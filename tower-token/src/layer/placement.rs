@@ -1,5 +1,7 @@
 //! Where in a request the token goes.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
@@ -7,10 +9,11 @@ use bytes::{Buf, Bytes};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Request};
 use http_body::Body;
-use serde_json::{Map, Value};
-use zeroize::Zeroizing;
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::ser::{Serialize, SerializeMap as _, Serializer};
+use serde_json::value::RawValue;
 
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::grant::AccessToken;
 use crate::secret::wiped_json;
 
@@ -32,11 +35,10 @@ use crate::secret::wiped_json;
 ///     }
 ///
 ///     fn place(&self, token: &AccessToken, request: &mut Request<B>) -> Result<(), Error> {
-///         // Every token that is served is visible ASCII.
-///         if let Ok(mut value) = HeaderValue::from_str(token.expose()) {
-///             value.set_sensitive(true);
-///             request.headers_mut().insert("x-api-key", value);
-///         }
+///         let value = HeaderValue::from_str(token.expose());
+///         let mut value = value.map_err(|_| Error::cannot_place("it is no header"))?;
+///         value.set_sensitive(true);
+///         request.headers_mut().insert("x-api-key", value);
 ///         Ok(())
 ///     }
 /// }
@@ -51,6 +53,7 @@ pub trait Placement<B> {
     fn is_placed(&self, request: &Request<B>) -> bool;
 
     /// Puts `token` into the request, in place of one that it may carry from an earlier try.
+    /// After an error, for which there is [`Error::cannot_place`], it is not sent.
     fn place(&self, token: &AccessToken, request: &mut Request<B>) -> Result<(), Error>;
 }
 
@@ -73,7 +76,11 @@ impl<B> Placement<B> for Authorization {
 /// A field of the JSON object that is the request's body, as some APIs of brokers want it.
 ///
 /// The body has to be in memory, as `Full<Bytes>` is, and a JSON object or empty; it is written
-/// anew with the token in it. What was in the field before, such as a placeholder, is replaced.
+/// anew with the token in it, all other members as they were and in their order. What was in
+/// the field before, such as a placeholder, is replaced. A signature over the body would have to
+/// be made inside of this layer.
+///
+/// Nothing marks a body as sensitive: what logs bodies inside of this layer logs the token.
 ///
 /// ```
 /// # use tower_token::*;
@@ -118,11 +125,14 @@ where
 
     fn place(&self, token: &AccessToken, request: &mut Request<B>) -> Result<(), Error> {
         let body = std::mem::replace(request.body_mut(), B::from(Bytes::new()));
-        let mut object = read(body)?;
-        object.insert(self.field.into(), Value::from(token.expose()));
-        let written = wiped_json(&object);
-        drop(object.remove(self.field).map(wiped_text));
-        let written = written.map_err(|_| unfit("it cannot be written"))?;
+        let body = read(body)?;
+        let members = Members::read(&body)?;
+        let with_token = WithToken {
+            members: &members,
+            field: self.field,
+            token: token.expose(),
+        };
+        let written = wiped_json(&with_token).map_err(|_| unfit("it cannot be written"))?;
         let headers = request.headers_mut();
         let content_type = HeaderValue::from_static("application/json");
         headers.entry(CONTENT_TYPE).or_insert(content_type);
@@ -134,14 +144,14 @@ where
     }
 }
 
-/// The object in a body that is all there.
-fn read<B: Body>(body: B) -> Result<Map<String, Value>, Error> {
+/// A body that is all there.
+fn read<B: Body>(body: B) -> Result<Vec<u8>, Error> {
     let mut body = pin!(body);
     let mut bytes = Vec::new();
     let mut context = Context::from_waker(Waker::noop());
     loop {
         let frame = match body.as_mut().poll_frame(&mut context) {
-            Poll::Ready(None) => break,
+            Poll::Ready(None) => return Ok(bytes),
             Poll::Ready(Some(Ok(frame))) => frame,
             Poll::Ready(Some(Err(_))) => return Err(unfit("it cannot be read")),
             Poll::Pending => return Err(unfit("it is not in memory")),
@@ -154,27 +164,77 @@ fn read<B: Body>(body: B) -> Result<Map<String, Value>, Error> {
         }
         bytes.extend_from_slice(&data.copy_to_bytes(data.remaining()));
     }
-    if bytes.trim_ascii().is_empty() {
-        return Ok(Map::new());
-    }
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(object)) => Ok(object),
-        _ => Err(unfit("it is not a JSON object")),
+}
+
+/// The members of a JSON object, in their order and as they were written: a number that is
+/// read and written again may be another.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, Error> {
+        if body.trim_ascii().is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        // The parser's error could quote the body.
+        serde_json::from_slice(body).map_err(|_| unfit("it is not a JSON object"))
     }
 }
 
-fn wiped_text(value: Value) -> Zeroizing<String> {
-    match value {
-        Value::String(token) => Zeroizing::new(token),
-        _ => Zeroizing::default(),
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(json: D) -> Result<Self, D::Error> {
+        struct Object<'a>(PhantomData<&'a ()>);
+
+        impl<'de: 'a, 'a> Visitor<'de> for Object<'a> {
+            type Value = Members<'a>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a JSON object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Members<'a>, M::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        json.deserialize_map(Object(PhantomData))
+    }
+}
+
+/// The same object with the token in one of its fields: where that stood, or at the end.
+struct WithToken<'a> {
+    members: &'a Members<'a>,
+    field: &'static str,
+    token: &'a str,
+}
+
+impl Serialize for WithToken<'_> {
+    fn serialize<S: Serializer>(&self, json: S) -> Result<S::Ok, S::Error> {
+        let mut map = json.serialize_map(None)?;
+        let mut placed = false;
+        for (name, value) in &self.members.0 {
+            if name != self.field {
+                map.serialize_entry(name, value)?;
+            } else if !placed {
+                // A second field of that name could be the one that is read.
+                placed = true;
+                map.serialize_entry(name, self.token)?;
+            }
+        }
+        if !placed {
+            map.serialize_entry(self.field, self.token)?;
+        }
+        map.end()
     }
 }
 
 fn unfit(why: &str) -> Error {
-    Error::new(
-        ErrorKind::UnfitBody,
-        format!("the token cannot be put into the request's body: {why}"),
-    )
+    Error::cannot_place(format!(
+        "the token cannot be put into the request's body: {why}"
+    ))
 }
 
 #[cfg(test)]
@@ -183,6 +243,7 @@ mod tests {
 
     use super::*;
     use crate::clock::Timestamp;
+    use crate::error::ErrorKind;
     use crate::grant::Serial;
     use crate::secret::Secret;
 
@@ -231,7 +292,16 @@ mod tests {
             ),
             (
                 r#"{"type":"x","n":[1,{"authToken":"inner"}]}"#,
-                r#"{"authToken":"t-1","n":[1,{"authToken":"inner"}],"type":"x"}"#,
+                r#"{"type":"x","n":[1,{"authToken":"inner"}],"authToken":"t-1"}"#,
+            ),
+            // Nothing else is touched, a number least of all.
+            (
+                r#"{"z":1.000000000000000001, "a":123456789012345678901234567890}"#,
+                r#"{"z":1.000000000000000001,"a":123456789012345678901234567890,"authToken":"t-1"}"#,
+            ),
+            (
+                r#"{"authToken":1,"auth\u0054oken":2,"a":"\u00e9"}"#,
+                r#"{"authToken":"t-1","a":"\u00e9"}"#,
             ),
         ] {
             assert_eq!(placed(body).as_deref(), Ok(expected), "{body}");
@@ -267,6 +337,6 @@ mod tests {
         }
         let mut request = Request::new(Stream);
         let refused = JsonBody::field("t").place(&token("t"), &mut request);
-        assert_eq!(refused.unwrap_err().kind(), ErrorKind::UnfitBody);
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Placement);
     }
 }

@@ -86,6 +86,12 @@ impl TokenRequest {
     }
 }
 
+impl From<GrantKey> for TokenRequest {
+    fn from(key: GrantKey) -> Self {
+        Self::new(key)
+    }
+}
+
 impl fmt::Debug for TokenRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let account = self.account.as_ref().map(|_| "[redacted]");

@@ -13,7 +13,6 @@ use super::placement::{Authorization, Placement};
 use super::replay::{CloneBody, Replay};
 use super::request::TokenRequest;
 use crate::error::{Error, ErrorKind};
-use crate::key::GrantKey;
 use crate::manager::Attached;
 
 /// Puts the token of each request's user into it, and heals a 401 once.
@@ -32,14 +31,14 @@ impl<S, R, P> TokenService<S, R, P> {
     /// The same service over the same connections, for requests of one grant. They need
     /// no [`TokenRequest`]; one that names another grant is refused.
     #[must_use]
-    pub fn for_key(&self, key: GrantKey) -> Self
+    pub fn for_key(&self, key: impl Into<TokenRequest>) -> Self
     where
         S: Clone,
         R: Clone,
         P: Clone,
     {
         let mut bound = self.clone();
-        bound.settings.bound = Some(TokenRequest::new(key));
+        bound.settings.bound = Some(key.into());
         bound
     }
 

@@ -170,6 +170,10 @@ impl Entry {
         let served = match self.select(wanted.which) {
             Selected::Several => return Look::Several,
             Selected::NoAccount => return Look::NoAccount,
+            // An account whose token was wiped, and that answers leave out.
+            Selected::Token(None) if self.can_refresh && self.newest_is_fresh(now) => {
+                return Look::Absent;
+            }
             Selected::Token(None) if self.can_refresh => {
                 return Look::Replace {
                     serial: self.serial,
@@ -206,10 +210,7 @@ impl Entry {
             let token = served.token.clone();
             return Look::Usable { token, due: false };
         }
-        let newest_is_fresh = self.token.as_ref().is_some_and(|newest| {
-            !newest.refused && newest.window.at(now, Duration::ZERO) == Freshness::Fresh
-        });
-        match (self.can_refresh, newest_is_fresh) {
+        match (self.can_refresh, self.newest_is_fresh(now)) {
             (true, false) => Look::Replace {
                 serial: self.serial,
                 usable: None,
@@ -217,6 +218,12 @@ impl Entry {
             (true, true) => Look::Absent,
             (false, _) => Look::Spent,
         }
+    }
+
+    fn newest_is_fresh(&self, now: Timestamp) -> bool {
+        self.token.as_ref().is_some_and(|newest| {
+            !newest.refused && newest.window.at(now, Duration::ZERO) == Freshness::Fresh
+        })
     }
 
     /// The accounts whose tokens can be used.
@@ -296,6 +303,14 @@ mod tests {
         assert_eq!(seen(&entry, later, Which::Account("b")), "Absent");
         assert_eq!(seen(&entry, later, Which::Account("a")), "t-a");
         assert_eq!(entry.usable_accounts(later).len(), 1);
+        // Nor for one whose token was wiped.
+        let mut wiped = grant.clone();
+        wiped.wipe_access_tokens();
+        wiped.apply(tokens(["a"]), later, None).unwrap();
+        assert_eq!(
+            seen(&self::entry(&wiped), later, Which::Account("b")),
+            "Absent"
+        );
         // What is to be refreshed anyway may bring it back.
         let later = NOW + LIFE * 2;
         assert_eq!(seen(&entry, later, Which::Account("b")), "Replace");

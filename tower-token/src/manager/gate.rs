@@ -77,6 +77,10 @@ impl Pass<'_> {
         error: Option<&RefreshError>,
         again: bool,
     ) {
+        if error.is_some_and(RefreshError::is_of_this_grant) {
+            // Dropped without a word, as if the service had not been asked.
+            return;
+        }
         let cause = match error.map(RefreshError::verdict) {
             None | Some(Verdict::Dead | Verdict::UserAction) => {
                 self.admission = None;
@@ -85,7 +89,7 @@ impl Pass<'_> {
                 }
                 return;
             }
-            // Dropped without a word, as if it had not been asked.
+            // The same.
             Some(_) if again && self.admission == Some(Admission::Normal) => return,
             Some(Verdict::Transient { .. } | Verdict::Ambiguous) => Cause::Unavailable,
             Some(Verdict::Misconfigured) => Cause::Misconfigured,

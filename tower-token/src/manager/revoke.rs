@@ -21,6 +21,8 @@ const LAST_RETRY: Duration = Duration::from_secs(3_600);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// No revocation takes longer.
 const LONGEST: Duration = Duration::from_secs(10);
+/// After this no other token of the grant is begun with: a claim of its row lasts a minute.
+const LONGEST_IN_ALL: Duration = Duration::from_secs(40);
 /// Tokens of flights that were under way join those of the grant.
 const MAX_TOKENS: usize = 128;
 
@@ -85,13 +87,22 @@ impl Shared {
             return tokens.to_vec();
         };
         let limit = provider.policy.exchange_timeout.min(LONGEST);
+        let begun = self.clock.now();
         let mut refused = Vec::new();
         for token in tokens {
+            if self.clock.now().since(begun) >= LONGEST_IN_ALL {
+                refused.push(token.clone());
+                continue;
+            }
             match timeout(limit, revoker.revoke(token)).await {
                 Ok(Ok(())) => {}
-                // It is no good any more, which is all that was wanted.
-                Ok(Err(error)) if error.verdict() == Verdict::Dead => {}
-                Ok(Err(_)) | Err(_) => refused.push(token.clone()),
+                Ok(Err(mut error)) => match error.take_continuation() {
+                    Some(instead) => refused.push(instead),
+                    // It is no good any more, which is all that was wanted.
+                    None if error.verdict() == Verdict::Dead => {}
+                    None => refused.push(token.clone()),
+                },
+                Err(_) => refused.push(token.clone()),
             }
         }
         refused

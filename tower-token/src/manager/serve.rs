@@ -66,8 +66,8 @@ impl Shared {
                     place(&token, request)?;
                     Ok(Attached::Token(token.serial()))
                 }
-                Look::Several => Err(several_accounts()),
                 Look::Replace { .. }
+                | Look::Several
                 | Look::Spent
                 | Look::Absent
                 | Look::NoAccount
@@ -126,7 +126,9 @@ impl Shared {
                         return self.usable_after_all(&slot, wanted.which).ok_or(error);
                     }
                 }
-                Look::Spent | Look::Absent | Look::NoAccount | Look::Unknown if !loaded => {
+                Look::Spent | Look::Absent | Look::Several | Look::NoAccount | Look::Unknown
+                    if !loaded =>
+                {
                     loaded = true;
                     let found = before(deadline.as_mut(), self.load(&slot)).await?;
                     if found.is_none() {
@@ -239,9 +241,8 @@ impl Shared {
     ) -> Result<(), Error> {
         let slot = self.hold(&key)?;
         let mut deadline = pin!(self.deadline());
-        if slot.serial().is_none() {
-            before(deadline.as_mut(), self.load(&slot)).await?;
-        }
+        // Another instance may be ahead: what is here would only be adopted.
+        before(deadline.as_mut(), self.load(&slot)).await?;
         let stale = slot.serial().ok_or_else(not_connected)?;
         slot.work().user_code = Some(code);
         let mut landed = Ok(());
@@ -249,8 +250,15 @@ impl Shared {
         for _ in 0..MAX_WAITS {
             // What failed for want of it may be tried again at once.
             slot.work().backoff.clear();
-            landed = self.wait(&slot, stale, deadline.as_mut(), false).await;
-            if landed.is_ok() || slot.work().user_code.is_none() {
+            landed = match self.join(&slot, stale, Need::Now) {
+                Ok(flight) => before(deadline.as_mut(), flight.landed()).await,
+                Err(error) => Err(error),
+            };
+            if slot.serial() > Some(stale) {
+                landed = Ok(());
+                break;
+            }
+            if slot.work().user_code.is_none() {
                 break;
             }
         }

@@ -17,6 +17,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use self::client_auth::{AssertionClaims, ClientAssertion};
+#[cfg(fuzzing)]
+pub(crate) use self::mesh::fuzzing;
 pub use self::mesh::{
     InvalidMeshPayload, LinkTokenRequest, Mesh, MeshGrant, MeshLink, MeshPayload,
 };
@@ -180,7 +182,8 @@ pub trait Revoker: Send + Sync + 'static {
     /// refresh token, or its access token where there is none.
     ///
     /// After an error it is asked again, for a week; a [`Verdict::Dead`] says that the token
-    /// is no good any more, which will do.
+    /// is no good any more, which will do. A [`RefreshError::continuation`] takes the token's
+    /// place for the next time.
     fn revoke(&self, token: &Secret) -> impl Future<Output = Result<(), RefreshError>> + Send;
 
     /// What [`revoke`](Self::revoke) is to be given for `grant`, each of them once: it is kept

@@ -38,6 +38,7 @@ pub struct RefreshError {
     verdict: Verdict,
     retry_after: Option<Duration>,
     continuation: Option<Secret>,
+    of_this_grant: bool,
     message: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
@@ -50,6 +51,7 @@ impl RefreshError {
             verdict,
             retry_after: None,
             continuation: None,
+            of_this_grant: false,
             message: message.into(),
             source: None,
         }
@@ -61,6 +63,19 @@ impl RefreshError {
     pub fn retry_after(mut self, span: Duration) -> Self {
         self.retry_after = Some(span);
         self
+    }
+
+    /// The same failure, of which it is known that it says nothing of the service as a whole,
+    /// as where one of several brokers behind it fails: it does not count for the circuit, which
+    /// would leave the service alone for all.
+    #[must_use]
+    pub fn of_this_grant(mut self) -> Self {
+        self.of_this_grant = true;
+        self
+    }
+
+    pub(crate) fn is_of_this_grant(&self) -> bool {
+        self.of_this_grant
     }
 
     /// The same failure of a service that asks the user for something, and wants this back with

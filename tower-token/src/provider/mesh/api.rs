@@ -105,7 +105,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    fn read(answer: Answer) -> Self {
+    pub(super) fn read(answer: Answer) -> Self {
         let body = serde_json::from_slice(&answer.body).unwrap_or_default();
         Self { answer, body }
     }

@@ -3,6 +3,8 @@
 
 mod answer;
 mod api;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 mod link;
 mod payload;
 mod refresh;

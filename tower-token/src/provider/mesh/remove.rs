@@ -46,13 +46,18 @@ impl RemoveConnection {
         self.api.send(&REMOVE, &removal).await?.check()
     }
 
-    /// New access tokens, for the last time.
-    async fn renew(&self, r#type: &str, refresh: &str) -> Result<Vec<Secret>, RefreshError> {
+    /// New access tokens, for the last time. Some institutions want the old one for it.
+    async fn renew(
+        &self,
+        r#type: &str,
+        access: Option<&str>,
+        refresh: &str,
+    ) -> Result<Vec<Secret>, RefreshError> {
         let body = Body {
             r#type,
             refresh_token: refresh,
             create_new_refresh_token: None,
-            access_token: None,
+            access_token: access,
             trade_token: None,
             mfa_code: None,
             metadata: BTreeMap::new(),
@@ -73,7 +78,8 @@ impl Revoker for RemoveConnection {
         };
         match (removed, &left.refresh) {
             (Err(error), Some(refresh)) if error.verdict() == Verdict::Dead => {
-                for access in self.renew(&left.r#type, refresh).await? {
+                let access = left.access.as_ref().map(|text| text.as_str());
+                for access in self.renew(&left.r#type, access, refresh).await? {
                     self.remove(&left.r#type, access.expose()).await?;
                 }
                 Ok(())

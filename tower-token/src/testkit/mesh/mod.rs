@@ -52,15 +52,42 @@ use crate::testkit::wire::{Fault, Faults, Running, ServerClock, Tally, random_to
 /// is not for production. It has a thread and a runtime of its own.
 ///
 /// ```
-/// use tower_token::testkit::{MeshBroker, MeshServer};
+/// # #[cfg(feature = "oauth2-http")]
+/// #[tokio::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     use std::time::Duration;
+///     use tower_token::testkit::{ManualClock, MeshBroker, MeshServer};
+///     use tower_token::*;
 ///
-/// let server = MeshServer::start()?;
-/// // What the page gets once the user has logged in at their broker.
-/// let payload = server.connect("ada", MeshBroker::Northwind);
-/// assert!(payload.expose().starts_with(r#"{"accessToken":{"accountTokens":["#));
-/// assert!(server.is_connected("ada", MeshBroker::Northwind));
-/// assert_eq!(server.counts().refresh_requests, 0);
-/// # Ok::<(), std::io::Error>(())
+///     let clock = ManualClock::new();
+///     let server = MeshServer::builder().clock(clock.clone()).start()?;
+///     let store = MemoryStore::with_clock(clock.clone());
+///     let manager = TokenManager::builder()
+///         .store(SealedStore::open(store, KeyRing::generate()?).await?)
+///         .provider(server.provider("mesh"))
+///         .clock(clock.clone())
+///         .build()
+///         .await?;
+///
+///     // What the page gets once Ada has logged in at her broker.
+///     let payload = server.connect("ada", MeshBroker::Northwind);
+///     let payload = MeshPayload::from_json(payload.expose().as_bytes())?;
+///     let [grant] = payload.grants() else {
+///         panic!("her two accounts share a refresh token");
+///     };
+///     let ada = GrantKey::new("mesh", "ada").with_connection(grant.connection());
+///     manager.connect(&ada, grant.response()).await?;
+///
+///     // She comes back when the tokens have expired.
+///     clock.advance(Duration::from_secs(60));
+///     let accounts = manager.accounts(&ada, Duration::from_secs(10)).await?;
+///     assert_eq!(accounts.len(), 2);
+///     assert_eq!(server.counts().refreshes_ok, 1);
+///     assert!(server.is_connected("ada", MeshBroker::Northwind));
+///     Ok(())
+/// }
+/// # #[cfg(not(feature = "oauth2-http"))]
+/// # fn main() {}
 /// ```
 pub struct MeshServer {
     app: Arc<App>,
