@@ -35,7 +35,7 @@ use crate::story::Story;
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Long enough to be seen alive, short enough to be waited for.
-const ACCESS_TTL: Duration = Duration::from_secs(9);
+const ACCESS_TTL: Duration = Duration::from_secs(12);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs chromium and chromedriver: cargo test -p tests --test browser -- --ignored"]

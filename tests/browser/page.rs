@@ -77,11 +77,11 @@ impl Page {
     pub async fn click_on(&self, css: &str, text: &str) -> Result<(), BoxError> {
         patiently(&format!("{css} cannot be clicked on"), async || {
             let element = self.see_text(css, text).await?;
-            if !element.is_enabled().await? {
+            // A click on a button that is disabled is no error, and does nothing.
+            if !element.is_enabled().await.unwrap_or(false) {
                 return Ok(None);
             }
-            // Under something else, or replaced in this moment: once more.
-            Ok(element.click().await.ok())
+            Ok(was_clicked(&element.click().await).then_some(()))
         })
         .await
     }
@@ -188,6 +188,22 @@ impl Page {
         }
         Ok(found.to_string())
     }
+}
+
+/// Whether the click arrived. One that closes its own frame may be answered with an error all
+/// the same: what is seen next shows it.
+fn was_clicked(answer: &WebDriverResult<()>) -> bool {
+    use thirtyfour::error::WebDriverErrorInner as Error;
+    // Under something else, or replaced in this moment: once more.
+    let missed = |error: &WebDriverError| {
+        matches!(
+            error.as_inner(),
+            Error::ElementClickIntercepted(_)
+                | Error::ElementNotInteractable(_)
+                | Error::StaleElementReference(_)
+        )
+    };
+    !answer.as_ref().is_err_and(missed)
 }
 
 /// What `look` finds in the end.

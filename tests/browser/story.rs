@@ -264,9 +264,7 @@ impl Story {
     async fn no_complaints(&self) -> Result<(), BoxError> {
         let complaints = self.page.complaints().await?;
         // While the server was killed.
-        let mut others = complaints
-            .iter()
-            .filter(|line| !line.contains("net::ERR_EMPTY"));
+        let mut others = complaints.iter().filter(|line| !line.contains("net::ERR_"));
         match others.next() {
             Some(line) => Err(format!("the browser complains: {line}").into()),
             None => Ok(()),

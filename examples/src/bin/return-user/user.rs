@@ -82,7 +82,7 @@ pub(crate) async fn leave(
 
 /// Often enough that a call falls between the margin's begin and the token's end.
 fn ask_every(margin: Duration) -> Duration {
-    let seconds = (margin / 2).as_secs().clamp(1, 5);
+    let seconds = (margin / 4).as_secs().clamp(1, 5);
     Duration::from_secs(seconds)
 }
 
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn a_token_that_is_due_is_asked_for() {
-        for (margin, every) in [(1, 1), (2, 1), (3, 1), (4, 2), (20, 5)] {
+        for (margin, every) in [(1, 1), (3, 1), (7, 1), (8, 2), (20, 5)] {
             let asked = ask_every(Duration::from_secs(margin));
             assert_eq!(asked, Duration::from_secs(every), "{margin}");
         }

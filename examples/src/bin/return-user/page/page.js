@@ -61,7 +61,6 @@ async function showAll() {
 
 async function showConnected() {
   connections = await api.connections();
-  connections.sort((a, b) => a.brokerName.localeCompare(b.brokerName));
   showConnections(connections, disconnect);
   countDown();
 }
