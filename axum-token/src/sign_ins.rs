@@ -9,7 +9,7 @@ use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tokio::sync::Mutex;
 use tower_token::{
     Error, ErrorKind, GrantKey, Provider, RefreshError, RefreshRequest, Refresher, Rotation,
-    Secret, TokenManager, TokenResponse, Verdict,
+    Secret, TokenManager, TokenResponse,
 };
 
 use crate::rejection::{Misconfigured, TokenRejection};

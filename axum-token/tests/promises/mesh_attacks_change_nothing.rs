@@ -4,6 +4,7 @@ use axum::body::Body;
 use http::{Method, StatusCode};
 use serde_json::{Value, json};
 use tower_token::testkit::MeshBroker;
+use tower_token::{GrantKey, TokenResponse};
 
 use crate::mesh_rig::{MeshRig, connections, delete, send};
 use crate::support::{Browser, HTML, ORIGIN};
@@ -155,6 +156,25 @@ async fn an_id_is_good_for_its_own_user_only() {
     );
     assert_eq!(rig.stored().await, before);
     assert_eq!(connections(&mut ada).await.len(), 1);
+}
+
+/// Of the user's grants at other providers the routes know nothing.
+#[tokio::test]
+async fn what_was_connected_elsewhere_is_out_of_reach() {
+    let (rig, mut ada, _, _) = users().await;
+    let other = GrantKey::new("other", "ada").with_connection("elsewhere");
+    let token = "the-token-of-elsewhere";
+    rig.manager
+        .connect(&other, TokenResponse::new(token))
+        .await
+        .unwrap();
+    let before = rig.stored().await;
+    assert_eq!(connections(&mut ada).await.len(), 1);
+    let answer = delete(&mut ada, "elsewhere").await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    let answer = ada.post("/mesh/access-tokens").await;
+    assert!(!answer.body.contains(token));
+    assert_eq!(rig.stored().await, before);
 }
 
 #[tokio::test]

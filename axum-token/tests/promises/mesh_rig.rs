@@ -40,6 +40,7 @@ impl MeshRig {
         let manager = TokenManager::builder()
             .store(store.await.unwrap())
             .provider(server.provider("mesh"))
+            .provider(server.provider("other"))
             .clock(clock.clone())
             .build()
             .await
