@@ -34,11 +34,10 @@ fuzz_target!(|bytes: &[u8]| {
     };
     // Whose an entry is by what it says of itself.
     let owner = |entry: &Value| match text(&entry["account"]["accountId"]) {
-        Some(id) if id == "a" || id == "b" => Some(id),
-        id => match text(&entry["tokenId"]) {
-            Some(token) if token == "t-a" => Some("a".to_owned()),
-            _ => id,
-        },
+        Some(id) => Some(id),
+        None => text(&entry["tokenId"])
+            .filter(|token| token == "t-a")
+            .map(|_| "a".to_owned()),
     };
     for (id, before) in [("a", "a1"), ("b", "b1")] {
         let (_, token) = accounts

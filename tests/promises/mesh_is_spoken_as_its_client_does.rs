@@ -66,7 +66,7 @@ async fn by_our_provider() -> Vec<Recorded> {
         // So short that it has to be renewed whenever there is an occasion.
         .refresh_token_expires_in(2 * MINUTE)
         .metadata("brokerType", "weBull")
-        .metadata("tradeToken", "trade-1")
+        .secret("tradeToken", "trade-1")
         .metadata("metadata.region", "eu");
     manager.connect(&ada, consent).await.unwrap();
     clock.advance(MINUTE + MINUTE / 2);

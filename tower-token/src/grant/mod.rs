@@ -49,6 +49,7 @@ pub struct Grant {
     pub(crate) connected_at: Timestamp,
     pub(crate) refreshed_at: Timestamp,
     pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) secrets: BTreeMap<String, Secret>,
 }
 
 /// A lifetime outside of these is taken for a slip of the token service.
@@ -138,6 +139,7 @@ impl Grant {
         self.id_token = response.id_token.or_else(|| self.id_token.take());
         self.scope = response.scope.or_else(|| self.scope.take());
         self.metadata.extend(response.metadata);
+        self.secrets.extend(response.secrets);
         let access_token = access_token.unwrap_or_else(|| Err(no_access_token()));
         self.access_token = Some(access_token?);
         self.continuation = None;
@@ -201,6 +203,7 @@ impl Grant {
             connected_at: now,
             refreshed_at: now,
             metadata: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         }
     }
 
@@ -213,6 +216,7 @@ impl Grant {
         self.reconnect_by = None;
         self.id_token = None;
         self.continuation = None;
+        self.secrets.clear();
     }
 
     /// Wipes the access tokens, too.
@@ -308,6 +312,11 @@ impl Grant {
     /// The id token of the sign-in (OpenID Connect), if there was one.
     pub fn id_token(&self) -> Option<&Secret> {
         self.id_token.as_ref()
+    }
+
+    /// What was given as [`TokenResponse::secret`] under this name.
+    pub fn secret(&self, name: &str) -> Option<&Secret> {
+        self.secrets.get(name)
     }
 
     /// What the provider or you added, such as the name of the connected account.

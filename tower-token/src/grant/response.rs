@@ -37,6 +37,7 @@ pub struct TokenResponse {
     pub(crate) scope: Option<String>,
     pub(crate) obtained_at: Option<Timestamp>,
     pub(crate) metadata: BTreeMap<String, String>,
+    pub(crate) secrets: BTreeMap<String, Secret>,
 }
 
 /// The answer is not JSON with an `access_token`. Says nothing of what was in it.
@@ -86,6 +87,7 @@ impl TokenResponse {
             scope: None,
             obtained_at: None,
             metadata: BTreeMap::new(),
+            secrets: BTreeMap::new(),
         }
     }
 
@@ -146,10 +148,12 @@ impl TokenResponse {
         self
     }
 
-    /// Every access token in it.
-    pub(crate) fn access_tokens(&self) -> Vec<Secret> {
-        let accounts = self.accounts.iter().map(|account| &account.access_token);
-        self.access_token.iter().chain(accounts).cloned().collect()
+    /// Adds something secret to keep with the grant, such as a further token that its service
+    /// wants back. It is wiped when the grant ends.
+    #[must_use]
+    pub fn secret(mut self, name: impl Into<String>, value: impl Into<Secret>) -> Self {
+        self.secrets.insert(name.into(), value.into());
+        self
     }
 
     /// How many bytes there are to keep.
@@ -169,7 +173,13 @@ impl TokenResponse {
             .iter()
             .map(|(name, value)| name.len() + value.len());
         let accounts = self.accounts.iter().map(AccountToken::len);
-        secrets.sum::<usize>() + scope + metadata.sum::<usize>() + accounts.sum::<usize>()
+        let more = self.secrets.iter();
+        let more = more.map(|(name, secret)| name.len() + secret.as_bytes().len());
+        secrets.sum::<usize>()
+            + scope
+            + metadata.sum::<usize>()
+            + accounts.sum::<usize>()
+            + more.sum::<usize>()
     }
 
     /// Reads the JSON of a token endpoint.

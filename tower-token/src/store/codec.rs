@@ -76,6 +76,7 @@ pub(super) struct WireRecord {
     connected_at: u64,
     refreshed_at: u64,
     metadata: BTreeMap<String, String>,
+    secrets: BTreeMap<String, Zeroizing<String>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -227,6 +228,11 @@ impl From<&Record> for WireRecord {
             connected_at: grant.connected_at.as_unix_millis(),
             refreshed_at: grant.refreshed_at.as_unix_millis(),
             metadata: grant.metadata.clone(),
+            secrets: grant
+                .secrets
+                .iter()
+                .map(|(name, value)| (name.clone(), text(value)))
+                .collect(),
         }
     }
 }
@@ -272,6 +278,11 @@ impl TryFrom<WireRecord> for Record {
             connected_at: at(wire.connected_at),
             refreshed_at: at(wire.refreshed_at),
             metadata: wire.metadata,
+            secrets: wire
+                .secrets
+                .into_iter()
+                .map(|(name, value)| (name, secret(value)))
+                .collect(),
         };
         Ok(Self {
             grant,
@@ -318,6 +329,7 @@ mod tests {
             .expires_in(Duration::from_secs(60))
             .refresh_token_expires_in(Duration::from_secs(900))
             .metadata("brokerName", "X")
+            .secret("tradeToken", "trade")
             .account(AccountToken::new("acc-1", "access-1").name("Savings"))
             .account(AccountToken::new("acc-2", "access-2").token_id("t-2"));
         let key = GrantKey::new("p", "s").with_connection("c");
@@ -361,6 +373,7 @@ mod tests {
         assert_eq!(again.grant.access_token.unwrap().expose(), "access");
         assert_eq!(again.grant.metadata, record.grant.metadata);
         assert_eq!(again.grant.continuation, record.grant.continuation);
+        assert_eq!(again.grant.secrets, record.grant.secrets);
         for (before, after) in record.grant.accounts.iter().zip(&again.grant.accounts) {
             assert_eq!(after.id(), before.id());
             assert_eq!(after.name(), before.name());

@@ -20,7 +20,7 @@ pub(super) fn read(
     let rotated = refresh_token.as_ref().is_some_and(|token| token != sent);
     let status = content.get("status").and_then(Value::as_str);
     let is = |name: &str| status.is_some_and(|status| status.eq_ignore_ascii_case(name));
-    if is("mfaRequired") {
+    if is("mfaRequired") && !rotated {
         let message = "Mesh wants a second factor of the user";
         let error = RefreshError::new(Verdict::UserAction, message);
         let mut tokens = entries.iter_mut().map(|entry| entry.access_token.take());
@@ -46,7 +46,8 @@ pub(super) fn read(
                 "Mesh could not refresh the token",
             ),
         };
-        return Err(RefreshError::new(verdict, message));
+        // One broker's trouble is not that of all others behind Mesh.
+        return Err(RefreshError::new(verdict, message).of_this_grant());
     }
     if entries.is_empty() && (older.access_token.is_some() || rotated) {
         entries.push(older);
@@ -73,6 +74,22 @@ pub(super) fn read(
         response = response.refresh_token_expires_in(life);
     }
     Ok(response)
+}
+
+/// Every access token of an answer, whoever's it is, and the refresh token that it brings.
+pub(super) fn all(mut content: Value) -> Result<(Vec<Secret>, Option<Secret>), RefreshError> {
+    let Tokens { entries, older } = Tokens::take(&mut content);
+    let refresh = entries.iter().chain([&older]);
+    let refresh = refresh
+        .filter_map(|entry| entry.refresh_token.clone())
+        .next();
+    let access = entries.into_iter().chain([older]);
+    let access: Vec<_> = access.filter_map(|entry| entry.access_token).collect();
+    if access.is_empty() {
+        let message = "Mesh answered no token to remove the connection by";
+        return Err(RefreshError::new(Verdict::Ambiguous, message));
+    }
+    Ok((access, refresh))
 }
 
 /// The tokens of an answer, all of them taken out: what is not used is wiped.
@@ -118,15 +135,18 @@ impl Entry {
     fn account<'a>(&self, accounts: &'a [Account], alone: bool) -> Option<&'a Account> {
         let by_id = self.account_id.as_deref();
         let by_id = by_id.and_then(|id| accounts.iter().find(|account| account.id() == id));
+        if self.account_id.is_some() {
+            return by_id;
+        }
+        // An id that several have says of none which it is.
         let by_token = || {
             let id = self.token_id.as_deref()?;
-            accounts
-                .iter()
-                .find(|account| account.token_id() == Some(id))
+            let mut of_token = accounts.iter().filter(|known| known.token_id() == Some(id));
+            of_token.next().filter(|_| of_token.next().is_none())
         };
-        let nameless = self.account_id.is_none() && self.token_id.is_none();
-        let only = || accounts.first().filter(|_| alone && nameless);
-        by_id.or_else(by_token).or_else(only)
+        let unnamed = |known: &&Account| self.token_id.is_none() || known.token_id().is_none();
+        let only = || accounts.first().filter(|_| alone).filter(unnamed);
+        by_token().or_else(only)
     }
 }
 
@@ -258,6 +278,24 @@ mod tests {
             after(grant(), &crossed),
             (vec!["a1".into(), "b2".into()], "r2".into())
         );
+        // Nor does an id that several have say which of them is meant.
+        let shared = || {
+            let tokens = [
+                AccountToken::new("a", "a1").token_id("t"),
+                AccountToken::new("b", "b1").token_id("t"),
+            ];
+            let response = TokenResponse::for_accounts(tokens).refresh_token("r1");
+            Grant::connected(GrantKey::new("p", "s"), 1, response, NOW, None).unwrap()
+        };
+        let three = json!([
+            entry(Some("c"), Some("t"), "c2", "r2"),
+            entry(None, Some("t"), "x2", "r2"),
+            entry(Some("b"), Some("t"), "b2", "r2"),
+        ]);
+        assert_eq!(after(shared(), &three).0, ["a1", "b2", "c2"]);
+        // The only one there is, though its token has got an id since.
+        let first_id = json!([entry(None, Some("t-new"), "a2", "r2")]);
+        assert_eq!(after(one(), &first_id).0, ["a2"]);
         // One that nobody knows stands for no other, but what it rotated is kept.
         let strangers = json!([
             entry(None, Some("t-x"), "x2", "r2"),

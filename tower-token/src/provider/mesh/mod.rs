@@ -26,8 +26,9 @@ use self::remove::RemoveConnection;
 use super::oauth2::{default_transport, endpoint};
 use super::policy::{Policy, policy_setters};
 use super::transport::{ServiceTransport, Transport};
-use super::{IntoProvider, Provider};
+use super::{IntoProvider, Provider, config};
 use crate::error::Error;
+use crate::origin::Origin;
 use crate::secret::Secret;
 
 const PRODUCTION: &str = "https://integration-api.meshconnect.com";
@@ -62,8 +63,13 @@ pub(super) const BROKER_NAME: &str = "brokerName";
 ///     .await?;
 ///
 /// // Once, with what the SDK gave to `onIntegrationConnected`:
+/// let held = manager.grants("user-17").await?;
 /// for grant in MeshPayload::from_json(payload)?.grants() {
-///     let key = GrantKey::new("mesh", "user-17").with_connection(grant.connection());
+///     // One that the user had connected before is replaced.
+///     let key = match held.iter().find(|held| grant.replaces(held)) {
+///         Some(held) => held.key().clone(),
+///         None => GrantKey::new("mesh", "user-17").with_connection(grant.connection()),
+///     };
 ///     manager.connect(&key, grant.response()).await?;
 /// }
 ///
@@ -81,8 +87,9 @@ pub(super) const BROKER_NAME: &str = "brokerName";
 /// # Ok(()) }
 /// ```
 ///
-/// Where a grant's metadata has a `tradeToken` it goes with each refresh, and what is named
-/// `metadata.x` goes as the field `x` of the request's `metadata`.
+/// Where a grant has a secret `tradeToken` ([`TokenResponse::secret`](crate::TokenResponse::secret))
+/// it goes with each refresh, and metadata that is named `metadata.x` goes as the field `x` of the
+/// request's `metadata`.
 #[derive(Clone)]
 pub struct Mesh {
     name: Arc<str>,
@@ -150,6 +157,10 @@ impl Mesh {
     }
 
     fn api(&self) -> Result<Api, Error> {
+        Origin::parse(self.base()).map_err(|why| {
+            let rule = "base_url takes a bare origin such as \"https://api.example.com\"";
+            config(&self.name, &format!("{rule}: {why}"))
+        })?;
         let base = endpoint(&self.name, "base", self.base())?;
         let transport = match &self.transport {
             Some(transport) => Arc::clone(transport),
@@ -208,6 +219,7 @@ mod tests {
             "mesh.example",
             "http://mesh.example",
             "https://mesh.example/?key=hush",
+            "https://mesh.example/api",
         ] {
             let problem = mesh("id", url).unwrap_err();
             assert!(!problem.contains("hush"), "{problem}");

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::{BROKER_NAME, BROKER_TYPE};
 use crate::clock::Timestamp;
@@ -197,13 +198,19 @@ impl MeshGrant {
         self.account_ids.iter().map(String::as_str).collect()
     }
 
-    /// A name for the connection, from the broker and its first account.
+    /// A name for the connection: the broker, and the first of its accounts in the order of
+    /// their ids, whatever the order in which they came. Before there are any it is a hash of
+    /// the refresh token.
     pub fn connection(&self) -> String {
-        let first = self.account_ids.first();
-        match first {
-            Some(first) => format!("{}:{first}", self.broker_type),
-            None => format!("{}:", self.broker_type),
-        }
+        let first = match (self.account_ids.iter().min(), &self.refresh_token) {
+            (Some(first), _) => first.clone(),
+            (None, Some(token)) => {
+                let hash = Sha256::digest(token.as_bytes());
+                hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+            }
+            (None, None) => String::new(),
+        };
+        format!("{}:{first}", self.broker_type)
     }
 
     /// Whether `grant` is of the same broker and has one of these accounts: connecting this
@@ -312,6 +319,13 @@ mod tests {
         let read = read(&payload(&entries)).unwrap();
         let ids: Vec<_> = read.grants().iter().map(MeshGrant::account_ids).collect();
         assert_eq!(ids, [vec!["a", "c"], vec!["b"], vec!["d"], vec!["e"]]);
+        assert_eq!(read.grants()[0].connection(), "coinbase:a");
+        let (back, forth) = (
+            self::read(&payload(&[entry("b", Some("r")), entry("a", Some("r"))])),
+            self::read(&payload(&[entry("a", Some("r")), entry("b", Some("r"))])),
+        );
+        let name = |read: Result<MeshPayload, _>| read.unwrap().grants()[0].connection();
+        assert_eq!(name(back), name(forth));
         let response = read.grants()[0].response();
         assert_eq!(response.expires_in, Some(Duration::from_secs(60)));
         assert_eq!(
@@ -330,6 +344,11 @@ mod tests {
             "brokerType": "x", "brokerName": "X", "brokerBrandInfo": {}
         }});
         let read = read(&delayed).unwrap();
+        let connection = read.grants()[0].connection();
+        assert!(
+            connection.starts_with("x:") && connection.len() == 18,
+            "{connection}"
+        );
         let response = read.grants()[0].response();
         assert!(response.access_token.is_none() && response.accounts.is_empty());
         assert_eq!(response.refresh_token, Some(Secret::from("r")));

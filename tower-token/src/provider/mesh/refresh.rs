@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::BROKER_TYPE;
 use super::answer;
 use super::api::{Api, REFRESH};
-use crate::grant::{AccessToken, TokenResponse};
+use crate::grant::{AccessToken, Grant, TokenResponse};
 use crate::provider::verdict::{RefreshError, Verdict};
 use crate::provider::{RefreshRequest, Refresher};
 use crate::secret::Secret;
@@ -56,25 +56,33 @@ fn body<'a>(request: &RefreshRequest<'a>) -> Result<Body<'a>, RefreshError> {
     let Some(broker_type) = metadata.get(BROKER_TYPE) else {
         // Not a fault of the client's, which would close the way for all.
         let message = "the grant does not say what type of broker it is of: connect it anew";
-        return Err(RefreshError::new(Verdict::UserAction, message));
+        return Err(RefreshError::new(Verdict::UserAction, message).of_this_grant());
     };
     // A second factor goes with the token of the answer that asked for it.
     let continued = request.user_code().and(request.continuation());
     let access_token = continued
         .map(Secret::expose)
         .or_else(|| grant.access_token().map(AccessToken::expose));
-    let extra = metadata
-        .iter()
-        .filter_map(|(name, value)| Some((name.strip_prefix("metadata.")?, value.as_str())));
     Ok(Body {
         r#type: broker_type,
         refresh_token: request.refresh_token().expose(),
         create_new_refresh_token: request.renew_refresh_token().then_some(true),
         access_token,
-        trade_token: metadata.get("tradeToken").map(String::as_str),
+        trade_token: trade_token(grant),
         mfa_code: request.user_code().map(Secret::expose),
-        metadata: extra.collect(),
+        metadata: extras(metadata),
     })
+}
+
+pub(super) fn trade_token(grant: &Grant) -> Option<&str> {
+    grant.secret("tradeToken").map(Secret::expose)
+}
+
+/// What a grant's metadata has for the field `metadata`.
+pub(super) fn extras(metadata: &BTreeMap<String, String>) -> BTreeMap<&str, &str> {
+    let extra = metadata.iter();
+    let extra = extra.filter_map(|(name, value)| Some((name.strip_prefix("metadata.")?, value)));
+    extra.map(|(name, value)| (name, value.as_str())).collect()
 }
 
 #[cfg(test)]
@@ -113,7 +121,7 @@ mod tests {
         let code = Secret::from("123456");
         full = grant(
             response
-                .metadata("tradeToken", "tt")
+                .secret("tradeToken", "tt")
                 .metadata("metadata.region", "eu"),
         );
         full.continuation = Some(Secret::from("half"));
