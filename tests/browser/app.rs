@@ -1,0 +1,102 @@
+//! The example as a person runs it: a process of its own, over a folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tests::BoxError;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// Builds the example, and says where it is.
+pub async fn build() -> Result<PathBuf, BoxError> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(cargo)
+        .args(["build", "--locked", "--quiet", "-p", "examples"])
+        .args(["--bin", "return-user"])
+        .status()
+        .await?;
+    if !built.success() {
+        return Err("return-user does not build".into());
+    }
+    // This test is target/debug/deps/browser-..; what is built for people is two above.
+    let test = std::env::current_exe()?;
+    let folder = test.parent().and_then(Path::parent).ok_or("no target")?;
+    Ok(folder.join("return-user"))
+}
+
+/// How every run of it is started.
+#[derive(Debug, Clone)]
+pub struct Run {
+    pub program: PathBuf,
+    pub data: PathBuf,
+    pub port: u16,
+    pub mesh_port: u16,
+    pub access_ttl: Duration,
+}
+
+/// A running example; killed when dropped.
+#[derive(Debug)]
+pub struct App {
+    child: Child,
+}
+
+impl Run {
+    /// The origin of its page.
+    pub fn origin(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+
+    /// The origin of the stand-in of Mesh.
+    pub fn mesh(&self) -> String {
+        format!("http://127.0.0.1:{}", self.mesh_port)
+    }
+
+    /// Starts it, and waits until it says that it is ready.
+    pub async fn start(&self) -> Result<App, BoxError> {
+        let mut child = Command::new(&self.program)
+            .args(["--port", &self.port.to_string()])
+            .args(["--mesh-port", &self.mesh_port.to_string()])
+            .args(["--access-ttl", &self.access_ttl.as_secs().to_string()])
+            .arg("--data")
+            .arg(&self.data)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let mut lines = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
+        while let Some(line) = lines.next_line().await? {
+            if line.contains(&self.origin()) {
+                tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+                return Ok(App { child });
+            }
+        }
+        Err("return-user ended before it was ready".into())
+    }
+}
+
+impl App {
+    /// SIGKILL: nothing of it gets to run again.
+    pub async fn kill(mut self) -> Result<(), BoxError> {
+        Ok(self.child.kill().await?)
+    }
+
+    /// Ends it as Ctrl-C does, and waits until it has.
+    pub async fn interrupt(mut self) -> Result<(), BoxError> {
+        let id = self.child.id().ok_or("it has ended already")?;
+        Command::new("kill")
+            .args(["-INT", &id.to_string()])
+            .status()
+            .await?;
+        match self.child.wait().await?.success() {
+            true => Ok(()),
+            false => Err("return-user did not end well".into()),
+        }
+    }
+}
+
+/// Two ports that are free now.
+pub fn free_ports() -> Result<(u16, u16), BoxError> {
+    let one = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let two = std::net::TcpListener::bind("127.0.0.1:0")?;
+    Ok((one.local_addr()?.port(), two.local_addr()?.port()))
+}
