@@ -233,6 +233,31 @@ async fn what_a_refresh_brings_after_a_new_connect_is_left_alone() {
     assert!(rig.forget.asked().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_forgotten_is_not_revoked_nor_what_a_refresh_brings_after_it() {
+    let rig = Rig::connected().await;
+    rig.clock.advance(HOUR - Duration::from_secs(240));
+    rig.fake.hold();
+    rig.manager.token(&rig.key).await.unwrap();
+    rig.fake.begun(1).await;
+    rig.manager.forget(&rig.key).await.unwrap();
+    rig.fake.release(1);
+    let error = rig.manager.token(&rig.key).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotConnected);
+    rig.manager.shutdown(HOUR).await.unwrap();
+    let again = revoking(&rig.store, &rig.ring, &rig.fake, &rig.forget, &rig.clock).await;
+    rig.clock.advance(WEEK);
+    again.sweep().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert!(rig.forget.asked().is_empty());
+    // Whoever connects again is nobody who was forgotten.
+    again.connect(&rig.key, rig.fake.consent()).await.unwrap();
+    assert!(again.grants("ada").await.unwrap()[0].metadata().is_empty());
+    again.disconnect(&rig.key).await.unwrap();
+    rig.forget.until_asked(1).await;
+    assert_eq!(rig.forget.asked(), ["r0"]);
+}
+
 /// Wants both tokens of a grant, and the second try of one by another name.
 #[derive(Clone)]
 struct Both(Forget);

@@ -49,7 +49,8 @@ impl Shared {
                 self.clock.now(),
                 slot.provider().policy.default_lifetime,
             )?;
-            for (name, value) in old.iter().flat_map(|record| &record.grant.metadata) {
+            let replaced = old.filter(|old| !old.grant.is_disconnected());
+            for (name, value) in replaced.iter().flat_map(|old| &old.grant.metadata) {
                 let kept = grant.metadata.entry(name.clone());
                 kept.or_insert_with(|| value.clone());
             }

@@ -12,10 +12,30 @@ use crate::grant::{Grant, Record, Revocation};
 use crate::key::GrantKey;
 use crate::store::SaveOutcome;
 
+/// Whether the token service hears of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Leave {
+    AndRevoke,
+    Quietly,
+}
+
+/// In the metadata of a mark whose tokens are not to be revoked, those of a flight that was
+/// under way included.
+const QUIETLY: &str = "quietly";
+
+/// Whether the tokens of a disconnected grant are to be revoked.
+pub(super) fn is_told(grant: &Grant) -> bool {
+    !grant.metadata.contains_key(QUIETLY)
+}
+
 impl Shared {
     /// Replaces the grant by a durable mark that ends its epoch. What its token service is
     /// to revoke stays sealed in the mark until that is done.
-    pub(super) async fn disconnect(self: Arc<Self>, key: GrantKey) -> Result<(), Error> {
+    pub(super) async fn disconnect(
+        self: Arc<Self>,
+        key: GrantKey,
+        leave: Leave,
+    ) -> Result<(), Error> {
         let slot = self.hold(&key)?;
         let mark = new_exchange()?;
         for _ in 0..MAX_CONFLICTS {
@@ -36,11 +56,17 @@ impl Shared {
             let epoch = self.next_epoch(&slot, old);
             let revoker = slot.provider().revoker.as_ref();
             let tokens = match (revoker, old) {
-                (Some(revoker), Some(old)) => revoker.revocable(&old.grant),
+                (Some(revoker), Some(old)) if leave == Leave::AndRevoke => {
+                    revoker.revocable(&old.grant)
+                }
                 _ => Vec::new(),
             };
+            let mut grant = Grant::disconnected(key.clone(), epoch, now);
+            if leave == Leave::Quietly {
+                grant.metadata.insert(QUIETLY.into(), String::new());
+            }
             let record = Record {
-                grant: Grant::disconnected(key.clone(), epoch, now),
+                grant,
                 sequence: 1,
                 connect: mark,
                 exchange: mark,

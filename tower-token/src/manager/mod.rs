@@ -38,6 +38,7 @@ use http::StatusCode;
 
 pub use self::builder::TokenManagerBuilder;
 use self::cache::Cache;
+use self::disconnect::Leave;
 use self::gate::Gate;
 use self::outage::Outage;
 pub(crate) use self::serve::Attached;
@@ -138,7 +139,14 @@ impl TokenManager {
     /// service is told behind, and asked again for a week if it does not answer: the token
     /// to revoke stays sealed in the mark until then.
     pub async fn disconnect(&self, key: &GrantKey) -> Result<(), Error> {
-        let work = Arc::clone(&self.0).disconnect(key.clone());
+        let work = Arc::clone(&self.0).disconnect(key.clone(), Leave::AndRevoke);
+        self.0.detached(work).await
+    }
+
+    /// The same without telling the token service, for a grant whose tokens live on in another:
+    /// where the same accounts were connected anew, a revocation could end these as well.
+    pub async fn forget(&self, key: &GrantKey) -> Result<(), Error> {
+        let work = Arc::clone(&self.0).disconnect(key.clone(), Leave::Quietly);
         self.0.detached(work).await
     }
 

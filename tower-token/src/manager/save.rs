@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::disconnect::is_told;
 use super::refresh::{MAX_CONFLICTS, Outcome};
 use super::slot::Slot;
 use super::state::not_connected;
@@ -131,7 +132,7 @@ impl Save {
         let tokens = self.to_revoke(slot);
         for _ in 0..MAX_CONFLICTS {
             let mut next = record.clone();
-            let wanted = next.grant.is_disconnected();
+            let wanted = next.grant.is_disconnected() && is_told(&next.grant);
             let added = wanted && revoke::add(&mut next, &tokens, shared.clock.now());
             if !added {
                 // It may be there by a save whose acknowledgement was lost.

@@ -36,6 +36,9 @@ const PRODUCTION: &str = "https://integration-api.meshconnect.com";
 /// The metadata under which a grant of Mesh says what kind of broker it is of, such as
 /// `coinbase`: an open set.
 pub(super) const BROKER_TYPE: &str = "brokerType";
+/// A hash of the refresh token that the grant began with: the same consent, when its payload
+/// comes again.
+const CONSENT: &str = "consent";
 /// And what the broker is called.
 pub(super) const BROKER_NAME: &str = "brokerName";
 
@@ -65,6 +68,10 @@ pub(super) const BROKER_NAME: &str = "brokerName";
 /// // Once, with what the SDK gave to `onIntegrationConnected`:
 /// let held = manager.grants("user-17").await?;
 /// for grant in MeshPayload::from_json(payload)?.grants() {
+///     if held.iter().any(|held| grant.is_known_to(held)) {
+///         // The page has handed it out again.
+///         continue;
+///     }
 ///     // One that the user had connected before is replaced.
 ///     let key = match held.iter().find(|held| grant.replaces(held)) {
 ///         Some(held) => held.key().clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
-use super::{BROKER_NAME, BROKER_TYPE};
+use super::{BROKER_NAME, BROKER_TYPE, CONSENT};
 use crate::clock::Timestamp;
 use crate::grant::{AccountToken, Grant, TokenResponse, seconds, take_text};
 use crate::secret::Secret;
@@ -110,6 +110,8 @@ impl MeshPayload {
             }
             let name = optional_text(account, "accountName");
             let token = take_text(&mut entry, "accessToken");
+            // One that a header cannot carry is no token (RFC 6749 appendix A.12).
+            let token = token.filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()));
             let token = token.ok_or(InvalidMeshPayload("an entry has no accessToken"))?;
             let mut token = AccountToken::new(id.clone(), token);
             if let Some(name) = name {
@@ -202,23 +204,38 @@ impl MeshGrant {
     /// their ids, whatever the order in which they came. Before there are any it is a hash of
     /// the refresh token.
     pub fn connection(&self) -> String {
-        let first = match (self.account_ids.iter().min(), &self.refresh_token) {
-            (Some(first), _) => first.clone(),
-            (None, Some(token)) => {
-                let hash = Sha256::digest(token.as_bytes());
-                hash[..8].iter().map(|byte| format!("{byte:02x}")).collect()
-            }
-            (None, None) => String::new(),
+        let first = match self.account_ids.iter().min() {
+            Some(first) => first.clone(),
+            None => self.consent().unwrap_or_default(),
         };
         format!("{}:{first}", self.broker_type)
     }
 
-    /// Whether `grant` is of the same broker and has one of these accounts: connecting this
-    /// replaces it.
+    /// Whether `grant` is of the same broker and has no other accounts than these: connecting
+    /// this replaces it.
     pub fn replaces(&self, grant: &Grant) -> bool {
-        let ours = |id: &str| self.account_ids.iter().any(|ours| ours == id);
+        let accounts = grant.accounts();
         grant.metadata().get(BROKER_TYPE) == Some(&self.broker_type)
-            && grant.accounts().iter().any(|account| ours(account.id()))
+            && !accounts.is_empty()
+            && accounts.iter().all(|account| self.has(account.id()))
+    }
+
+    /// Whether `grant` began with this very consent: a page can hand out a payload again, such
+    /// as when it is loaded anew. Its refresh token may have been spent since, so it must not
+    /// be connected again over the one that followed.
+    pub fn is_known_to(&self, grant: &Grant) -> bool {
+        let consent = self.consent();
+        consent.is_some() && grant.metadata().get(CONSENT) == consent.as_ref()
+    }
+
+    fn has(&self, id: &str) -> bool {
+        self.account_ids.iter().any(|ours| ours == id)
+    }
+
+    fn consent(&self) -> Option<String> {
+        let token = self.refresh_token.as_ref()?;
+        let hash = Sha256::digest(token.as_bytes());
+        Some(hash.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
     /// What [`TokenManager::connect`](crate::TokenManager::connect) takes.
@@ -228,6 +245,9 @@ impl MeshGrant {
             .metadata(BROKER_NAME, &self.broker_name);
         if let Some(token) = &self.refresh_token {
             response = response.refresh_token(token.clone());
+        }
+        if let Some(consent) = self.consent() {
+            response = response.metadata(CONSENT, consent);
         }
         if let Some(life) = self.expires_in {
             response = response.expires_in(life);
@@ -346,7 +366,7 @@ mod tests {
         let read = read(&delayed).unwrap();
         let connection = read.grants()[0].connection();
         assert!(
-            connection.starts_with("x:") && connection.len() == 18,
+            connection.starts_with("x:") && connection.len() == 66,
             "{connection}"
         );
         let response = read.grants()[0].response();
@@ -377,6 +397,7 @@ mod tests {
             ("/accessToken/accountTokens/0/account", json!(null)),
             ("/accessToken/accountTokens/0/account/accountId", json!("")),
             ("/accessToken/accountTokens/0/accessToken", json!("")),
+            ("/accessToken/accountTokens/0/accessToken", json!("a\nb")),
         ] {
             let mut broken = good.clone();
             *broken.pointer_mut(pointer).unwrap() = bad;
@@ -400,6 +421,39 @@ mod tests {
         let mut both = good;
         both["delayedAuth"] = json!({ "refreshToken": "r", "brokerType": "x", "brokerName": "X" });
         assert!(read(&both).is_err());
+    }
+
+    #[test]
+    fn what_was_connected_before_is_known_again() {
+        let now = Timestamp::from_unix_millis(0);
+        let grant = |entries: &[Value]| {
+            let read = read(&payload(entries)).unwrap();
+            let key = crate::key::GrantKey::new("mesh", "ada");
+            Grant::connected(key, 1, read.grants()[0].response(), now, None).unwrap()
+        };
+        let new = |entries: &[Value]| read(&payload(entries)).unwrap().grants()[0].clone();
+        let both = grant(&[entry("a", Some("r1")), entry("b", Some("r1"))]);
+        for (entries, known, replaces) in [
+            (
+                vec![entry("b", Some("r1")), entry("a", Some("r1"))],
+                true,
+                true,
+            ),
+            (vec![entry("a", Some("r1"))], true, false),
+            (
+                vec![entry("a", Some("r2")), entry("b", Some("r2"))],
+                false,
+                true,
+            ),
+            (vec![entry("a", Some("r2"))], false, false),
+            (vec![entry("a", None)], false, false),
+        ] {
+            assert_eq!(new(&entries).is_known_to(&both), known, "{entries:?}");
+            assert_eq!(new(&entries).replaces(&both), replaces, "{entries:?}");
+        }
+        // Without a refresh token nothing is told.
+        let unknown = grant(&[entry("a", None)]);
+        assert!(!new(&[entry("a", None)]).is_known_to(&unknown));
     }
 
     #[test]
