@@ -45,8 +45,11 @@ impl MeshRoutes {
         }
         match failed {
             Some(failed) if tokens.is_empty() => Err(failed.into()),
-            _ => {
-                let answer = json!({ "accessTokens": tokens });
+            failed => {
+                let mut answer = json!({ "accessTokens": tokens });
+                if failed.is_some() {
+                    answer["incomplete"] = Value::Bool(true);
+                }
                 Ok(answer::json(StatusCode::OK, &answer))
             }
         }

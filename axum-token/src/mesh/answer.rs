@@ -5,7 +5,7 @@ use axum_core::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, StatusCode};
 use serde_json::Value;
-use tower_token::Error;
+use tower_token::{Error, ErrorKind};
 
 use crate::rejection::TokenRejection;
 use crate::rejection::problem::Problem;
@@ -44,6 +44,10 @@ impl From<TokenRejection> for Refusal {
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
+        if error.kind() == ErrorKind::InvalidResponse {
+            // What the page sent, and no fault of the service's.
+            return Self::invalid_payload(error.to_string());
+        }
         Self::Token(error.into())
     }
 }

@@ -6,6 +6,7 @@ mod body;
 mod connections;
 mod id;
 mod link_token;
+mod turns;
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use axum::routing::{delete, get, post};
 use axum_core::extract::FromRef;
 use tower_token::{Grant, LinkTokenRequest, MeshLink};
 
+use self::turns::Turns;
 use crate::layers::{NoStoreLayer, SameOriginLayer};
 use crate::origin::PublicOrigin;
 use crate::state::TokenState;
@@ -33,8 +35,12 @@ use crate::state::TokenState;
 ///
 /// `state` is `active` or `needs_reauth`; times are milliseconds since 1970; `receivedAt` is
 /// when the page got the payload by its own clock, which can only make tokens older. A payload
-/// is for the user who is signed in: one that names a user is refused. Accounts that are
-/// connected already are connected anew, in their place. An id says nothing and stays.
+/// is for the user who is signed in: one that names a user is refused. An id says
+/// nothing.
+///
+/// A connection whose accounts are all connected anew gives way to the new one; a payload that
+/// comes again changes nothing. `/access-tokens` adds `"incomplete": true` if the tokens of some
+/// connection could not be had just now.
 ///
 /// Only `/access-tokens` answers with tokens, and nothing with a refresh token. Refusals are
 /// problem documents: 401 `login_required`, 403 `cross_site` and `csrf_header_missing`, 404
@@ -74,7 +80,11 @@ pub struct MeshRoutes {
     link: MeshLink,
     options: Vec<(String, String)>,
     min_validity: Duration,
+    user_id: Option<Arc<UserId>>,
+    turns: Arc<Turns>,
 }
+
+type UserId = dyn Fn(&str) -> String + Send + Sync;
 
 /// A payload is a few kilobytes.
 const MAX_BODY: usize = 256 << 10;
@@ -87,6 +97,8 @@ impl MeshRoutes {
             link,
             options: Vec::new(),
             min_validity: Duration::from_secs(60),
+            user_id: None,
+            turns: Arc::new(Turns::new()),
         }
     }
 
@@ -94,6 +106,15 @@ impl MeshRoutes {
     #[must_use]
     pub fn link_option(mut self, name: impl Into<String>, json: impl Into<String>) -> Self {
         self.options.push((name.into(), json.into()));
+        self
+    }
+
+    /// What Mesh is told as the user's id: by default the subject. Mesh wants one that is no
+    /// personal data, and has at most 300 characters: if your subjects are e-mail addresses, say
+    /// here what else they are called.
+    #[must_use]
+    pub fn user_id(mut self, of_subject: impl Fn(&str) -> String + Send + Sync + 'static) -> Self {
+        self.user_id = Some(Arc::new(of_subject));
         self
     }
 
@@ -143,7 +164,11 @@ impl MeshRoutes {
     }
 
     fn link_request(&self, subject: &str) -> LinkTokenRequest {
-        let request = LinkTokenRequest::new(subject);
+        let user_id = match &self.user_id {
+            Some(of_subject) => of_subject(subject),
+            None => subject.to_owned(),
+        };
+        let request = LinkTokenRequest::new(user_id);
         self.options
             .iter()
             .fold(request, |request, (name, json)| request.option(name, json))

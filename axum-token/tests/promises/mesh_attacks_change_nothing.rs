@@ -217,7 +217,7 @@ async fn what_is_no_payload_is_refused() {
     assert_eq!(rig.stored().await, before);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_fills_the_store() {
     let rig = MeshRig::new().await;
     let mut eve = rig.signed_in("eve").await;
@@ -230,19 +230,50 @@ async fn nobody_fills_the_store() {
             "brokerType": "b", "brokerName": "B",
         }})
     };
-    for n in 0..2 {
-        let answer = send(&mut eve, "/mesh/connections", &payload(n)).await;
-        assert_eq!(answer.status, StatusCode::CREATED);
+    // All at once: the bound holds for what is under way as well.
+    let sent: Vec<_> = (0..6)
+        .map(|n| {
+            let (mut eve, payload) = (eve.clone(), payload(n));
+            tokio::spawn(async move { send(&mut eve, "/mesh/connections", &payload).await.status })
+        })
+        .collect();
+    let mut taken = Vec::new();
+    for (n, status) in sent.into_iter().enumerate() {
+        match status.await.unwrap() {
+            StatusCode::CREATED => taken.push(n as u32),
+            status => assert_eq!(status, StatusCode::CONFLICT),
+        }
     }
+    assert_eq!(taken.len(), 2);
     assert_eq!(connections(&mut eve).await.len(), 64);
     let before = rig.stored().await;
-    let answer = send(&mut eve, "/mesh/connections", &payload(2)).await;
+    let answer = send(&mut eve, "/mesh/connections", &payload(7)).await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
     assert_eq!(rig.stored().await, before);
     // What is there can still be renewed.
-    let answer = send(&mut eve, "/mesh/connections", &payload(1)).await;
+    let answer = send(&mut eve, "/mesh/connections", &payload(taken[0])).await;
     assert_eq!(answer.status, StatusCode::CREATED);
     assert_eq!(connections(&mut eve).await.len(), 64);
+}
+
+/// A token that no header can carry is refused before anything is connected.
+#[tokio::test]
+async fn a_payload_with_one_bad_token_connects_nothing() {
+    let rig = MeshRig::new().await;
+    let mut eve = rig.signed_in("eve").await;
+    let mut payload = rig.consent("eve", MeshBroker::Northwind);
+    let accounts = &mut payload["accessToken"]["accountTokens"];
+    accounts[0]["refreshToken"] = json!("one-of-its-own");
+    accounts[1]["accessToken"] = json!("bad\ntoken");
+    let before = rig.stored().await;
+    let answer = send(&mut eve, "/mesh/connections", &payload).await;
+    assert_eq!(
+        answer.status,
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "{}",
+        answer.body
+    );
+    assert_eq!(rig.stored().await, before);
 }
 
 /// One route has access tokens, none has a refresh token, and no refusal has anything.

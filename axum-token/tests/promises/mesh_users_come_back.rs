@@ -157,6 +157,7 @@ async fn a_connection_that_comes_apart_is_two() {
     let path = "/mesh/connections";
     let made = send(&mut ada, path, &payload).await.json()["connections"].clone();
     payload["accessToken"]["accountTokens"][0]["refreshToken"] = json!("one-of-its-own");
+    rig.clock.advance(Duration::from_secs(1));
     for _ in 0..2 {
         let apart = send(&mut ada, path, &payload).await.json()["connections"].clone();
         assert_eq!(apart.as_array().unwrap().len(), 2);
@@ -193,11 +194,120 @@ async fn a_consent_that_is_confirmed_later_becomes_a_connection_and_stays() {
     assert_eq!(listed[0]["accounts"].as_array().unwrap().len(), 2);
 }
 
+/// A page that is loaded anew, or a try that arrives late, hands out what it had before: what
+/// it began with has been spent since.
+#[tokio::test]
+async fn a_payload_that_comes_again_later_costs_nobody_their_connection() {
+    let rig = MeshRig::new().await;
+    let mut ada = rig.signed_in("ada").await;
+    let path = "/mesh/connections";
+    let later = rig.server.connect_later("ada", MeshBroker::Lakeside);
+    let payloads = [
+        rig.consent("ada", MeshBroker::Northwind),
+        serde_json::from_str(later.expose()).unwrap(),
+    ];
+    for payload in &payloads {
+        let answer = send(&mut ada, path, payload).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    }
+    for _ in 0..2 {
+        rig.clock.advance(LIFE);
+        let tokens = ada.post("/mesh/access-tokens").await.json();
+        assert_eq!(texts(&tokens["accessTokens"], "accountId").len(), 3);
+        assert!(tokens.get("incomplete").is_none());
+        for payload in &payloads {
+            let answer = send(&mut ada, path, payload).await;
+            assert_eq!(answer.status, StatusCode::CREATED);
+            let same = answer.json()["connections"].clone();
+            assert_eq!(same.as_array().unwrap().len(), 1);
+        }
+        let listed = connections(&mut ada).await;
+        assert_eq!(listed.len(), 2);
+        assert!(listed.iter().all(|one| one["state"] == "active"));
+    }
+    assert_eq!(rig.server.counts().reuse_detected, 0);
+}
+
+/// Two payloads of one consent: its refresh token stays in one place.
+#[tokio::test]
+async fn accounts_that_come_one_by_one_are_one_connection() {
+    let rig = MeshRig::new().await;
+    let mut ada = rig.signed_in("ada").await;
+    let whole = rig.consent("ada", MeshBroker::Northwind);
+    for n in 0..2 {
+        let mut payload = whole.clone();
+        let one = whole["accessToken"]["accountTokens"][n].clone();
+        payload["accessToken"]["accountTokens"] = json!([one]);
+        let answer = send(&mut ada, "/mesh/connections", &payload).await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.body);
+    }
+    let listed = connections(&mut ada).await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["accounts"].as_array().unwrap().len(), 2);
+    rig.clock.advance(LIFE);
+    let tokens = ada.post("/mesh/access-tokens").await.json();
+    assert_eq!(texts(&tokens["accessTokens"], "accountId").len(), 2);
+    assert_eq!(rig.server.counts().refreshes_ok, 1);
+    assert_eq!(rig.server.counts().reuse_detected, 0);
+}
+
+/// A consent to one account says nothing of another that was connected with it.
+#[tokio::test]
+async fn who_connects_one_of_two_accounts_again_keeps_the_other() {
+    let rig = MeshRig::new().await;
+    let mut ada = rig.signed_in("ada").await;
+    let mut payload = rig.consent("ada", MeshBroker::Northwind);
+    send(&mut ada, "/mesh/connections", &payload).await;
+    let accounts = &mut payload["accessToken"]["accountTokens"];
+    let one = accounts[0].clone();
+    *accounts = json!([one]);
+    accounts[0]["refreshToken"] = json!("another");
+    accounts[0]["accessToken"] = json!("another-access");
+    rig.clock.advance(Duration::from_secs(1));
+    send(&mut ada, "/mesh/connections", &payload).await;
+    let tokens = ada.post("/mesh/access-tokens").await.json()["accessTokens"].clone();
+    assert_eq!(texts(&tokens, "accountId").len(), 2);
+    assert!(texts(&tokens, "accessToken").contains(&"another-access".to_owned()));
+    // Each account stands in one connection.
+    let listed = connections(&mut ada).await;
+    let accounts = listed
+        .iter()
+        .map(|one| one["accounts"].as_array().unwrap().len());
+    assert_eq!(accounts.collect::<Vec<_>>(), [1, 1]);
+}
+
+/// Accounts that were two connections and are one: Mesh is not told to remove them.
+#[tokio::test]
+async fn connections_that_come_together_are_one_and_nothing_is_removed() {
+    let rig = MeshRig::new().await;
+    let mut ada = rig.signed_in("ada").await;
+    let whole = rig.consent("ada", MeshBroker::Northwind);
+    for n in 0..2 {
+        let mut payload = whole.clone();
+        let mut one = whole["accessToken"]["accountTokens"][n].clone();
+        one["refreshToken"] = json!(format!("alone-{n}"));
+        payload["accessToken"]["accountTokens"] = json!([one]);
+        send(&mut ada, "/mesh/connections", &payload).await;
+    }
+    assert_eq!(connections(&mut ada).await.len(), 2);
+    send(&mut ada, "/mesh/connections", &whole).await;
+    let listed = connections(&mut ada).await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["accounts"].as_array().unwrap().len(), 2);
+    let grants = rig.manager.grants("ada").await.unwrap();
+    assert_eq!(grants.len(), 1);
+    rig.clock.advance(Duration::from_secs(3_600));
+    rig.manager.sweep().await.unwrap();
+    rig.manager.shutdown(Duration::from_secs(10)).await.unwrap();
+    assert_eq!(rig.server.counts().removals, 0);
+    assert!(rig.server.is_connected("ada", MeshBroker::Northwind));
+}
+
 #[tokio::test]
 async fn the_pages_time_only_makes_tokens_older() {
     let rig = MeshRig::new().await;
     let mut ada = rig.signed_in("ada").await;
-    let mut payload = rig.consent("ada", MeshBroker::Lakeside);
+    let payload = rig.consent("ada", MeshBroker::Lakeside);
     let life = u64::try_from(LIFE.as_millis()).unwrap();
     let sent = send(&mut ada, "/mesh/connections", &payload).await.json();
     let end = sent["connections"][0]["expiresAt"].as_u64().unwrap();
@@ -208,6 +318,7 @@ async fn the_pages_time_only_makes_tokens_older() {
         (now + 3_600_000, end),
         (u64::MAX, end),
     ] {
+        let mut payload = rig.consent("ada", MeshBroker::Lakeside);
         payload["receivedAt"] = json!(received);
         let sent = send(&mut ada, "/mesh/connections", &payload).await.json();
         assert_eq!(sent["connections"][0]["expiresAt"], expected);

@@ -228,6 +228,48 @@ impl MeshGrant {
         consent.is_some() && grant.metadata().get(CONSENT) == consent.as_ref()
     }
 
+    /// What is to be connected in place of `grant`, which began with this very consent, so that
+    /// it has these accounts as well: they share a refresh token, which only one grant may
+    /// spend. Nothing if it has them, or has a successor of that refresh token by now; the next
+    /// refresh then brings all that the service tells of.
+    pub fn joined_with(&self, grant: &Grant) -> Option<TokenResponse> {
+        let new = |id: &&String| !grant.accounts().iter().any(|account| account.id() == *id);
+        self.account_ids.iter().find(new)?;
+        if self.refresh_token.as_ref() != grant.refresh_token() {
+            return None;
+        }
+        let mut response = self.response();
+        let others = grant
+            .accounts()
+            .iter()
+            .filter(|account| !self.has(account.id()));
+        for (account, token) in others.filter_map(|other| Some((other, other.access_token()?))) {
+            let mut joined = AccountToken::new(account.id(), Secret::from(token.expose()));
+            if let Some(name) = account.name() {
+                joined = joined.name(name);
+            }
+            if let Some(id) = account.token_id() {
+                joined = joined.token_id(id);
+            }
+            response = response.account(joined);
+        }
+        // All of them live as long as the one that ends first: sooner is safe.
+        let Some(token) = grant.access_token() else {
+            return Some(response);
+        };
+        let began = self
+            .obtained_at
+            .map_or(token.started(), |at| at.min(token.started()));
+        let held = token.expires_at().map(|end| end.since(token.started()));
+        Some(
+            match (held, self.expires_in) {
+                (Some(held), life) => response.expires_in(life.map_or(held, |life| life.min(held))),
+                (None, _) => response,
+            }
+            .obtained_at(began),
+        )
+    }
+
     fn has(&self, id: &str) -> bool {
         self.account_ids.iter().any(|ours| ours == id)
     }
@@ -451,6 +493,22 @@ mod tests {
             assert_eq!(new(&entries).is_known_to(&both), known, "{entries:?}");
             assert_eq!(new(&entries).replaces(&both), replaces, "{entries:?}");
         }
+        // Another account of the same consent joins, as long as nothing was spent.
+        let third = new(&[entry("c", Some("r1"))]);
+        let joined = third.joined_with(&both).unwrap();
+        assert_eq!(joined.accounts.len(), 3);
+        let ends = |response| {
+            let key = crate::key::GrantKey::new("mesh", "ada");
+            let later = now + Duration::from_secs(50);
+            let grant = Grant::connected(key, 2, response, later, None).unwrap();
+            grant.expires_at().unwrap().since(now)
+        };
+        assert_eq!(ends(joined), Duration::from_secs(60));
+        assert!(new(&[entry("a", Some("r1"))]).joined_with(&both).is_none());
+        let mut spent = both;
+        let answer = TokenResponse::new("t").refresh_token("r2");
+        spent.apply(answer, now, None).unwrap();
+        assert!(third.is_known_to(&spent) && third.joined_with(&spent).is_none());
         // Without a refresh token nothing is told.
         let unknown = grant(&[entry("a", None)]);
         assert!(!new(&[entry("a", None)]).is_known_to(&unknown));
