@@ -66,7 +66,8 @@ pub fn layer<Store: SessionStore>(
 }
 
 /// The inner part of [`layer`], where more is to be set, such as an expiry. The
-/// [`HostCookiesLayer`] goes outside of it.
+/// [`HostCookiesLayer`] has to go outside of it: without it, another host of the site can put
+/// a browser into a session of its choice.
 ///
 /// ```
 /// use axum_token::{HostCookiesLayer, sessions};
