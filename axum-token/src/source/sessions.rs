@@ -97,27 +97,50 @@ pub fn manager<Store: SessionStore>(
 /// The session's id is renewed, so that nobody who knew it before is signed in with it. Its
 /// data is kept, such as what somebody put into a cart before they signed in, unless it was
 /// another user's.
+///
+/// # Failures
+///
+/// When this returns, the session is stored; the layer of the sessions stores it once more
+/// with the answer. The session before goes first, so that the two never live beside each
+/// other: a store that deletes that one and then cannot create the new one leaves none, and
+/// its user signs in again. One that cannot delete leaves everything as it was.
 pub async fn sign_in(session: &Session, who: impl Into<SignIn>) -> Result<(), TokenRejection> {
     let who = who.into();
     who.check()?;
     let earlier = find(session).await?;
+    session.cycle_id().await.map_err(unavailable)?;
+    // Not before: if its id cannot be renewed, the session is still that of the other user.
     if earlier.is_some_and(|earlier| *earlier.subject != *who.subject) {
         session.clear().await;
     }
-    session.cycle_id().await.map_err(unavailable)?;
     let stored = Stored {
         subject: who.subject,
         stamp: who.stamp.map(|stamp| stamp.expose().to_owned()),
     };
-    let stored = session.insert(KEY, stored).await.map_err(unavailable);
-    Ok(stored?)
+    let stored = session.insert(KEY, stored).await;
+    stored.map_err(unavailable)?;
+    // Here, and not only by the layer, whose failures are an empty 500.
+    if let Err(error) = session.save().await {
+        // Who is told that it failed is not signed in by the layer all the same.
+        session.clear().await;
+        return Err(unavailable(error).into());
+    }
+    Ok(())
 }
 
 /// Ends the session, with all of its data. The user's grants stay: see
-/// [`Logout`](crate::Logout).
+/// [`Logout`](crate::Logout). A store that cannot delete it leaves it as it was.
 pub async fn sign_out(session: &Session) -> Result<(), TokenRejection> {
-    let ended = session.flush().await.map_err(unavailable);
-    Ok(ended?)
+    Ok(end(session).await?)
+}
+
+async fn end(session: &Session) -> Result<(), SourceError> {
+    // Before `flush`, which clears first: the layer would store the empty session if it then
+    // could not be deleted.
+    if session.id().is_some() {
+        session.delete().await.map_err(unavailable)?;
+    }
+    session.flush().await.map_err(unavailable)
 }
 
 /// Users who signed in by [`sign_in`]. The layer of the sessions goes outside of the
@@ -135,7 +158,7 @@ impl SubjectSource for Sessions {
     }
 
     async fn end(&self, request: &Parts, _answer: &mut HeaderMap) -> Result<(), SourceError> {
-        session(request)?.flush().await.map_err(unavailable)
+        end(session(request)?).await
     }
 }
 
