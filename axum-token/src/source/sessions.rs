@@ -38,6 +38,7 @@
 use http::HeaderMap;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tower_layer::Stack;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{Session, SessionManagerLayer, SessionStore};
@@ -96,7 +97,7 @@ pub fn manager<Store: SessionStore>(
 ///
 /// The session's id is renewed, so that nobody who knew it before is signed in with it. Its
 /// data is kept, such as what somebody put into a cart before they signed in, unless it was
-/// another user's.
+/// another user's, or that of a user who cannot be read.
 ///
 /// # Failures
 ///
@@ -107,10 +108,10 @@ pub fn manager<Store: SessionStore>(
 pub async fn sign_in(session: &Session, who: impl Into<SignIn>) -> Result<(), TokenRejection> {
     let who = who.into();
     who.check()?;
-    let earlier = find(session).await?;
+    let earlier = session.get_value(KEY).await.map_err(unavailable)?;
     session.cycle_id().await.map_err(unavailable)?;
     // Not before: if its id cannot be renewed, the session is still that of the other user.
-    if earlier.is_some_and(|earlier| *earlier.subject != *who.subject) {
+    if earlier.is_some_and(|earlier| !is_of(earlier, &who.subject)) {
         session.clear().await;
     }
     let stored = Stored {
@@ -174,7 +175,16 @@ fn session(request: &Parts) -> Result<&Session, SourceError> {
 /// sign in again.
 async fn find(session: &Session) -> Result<Option<Stored>, SourceError> {
     let value = session.get_value(KEY).await.map_err(unavailable)?;
-    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
+    Ok(value.and_then(read))
+}
+
+/// What cannot be read may be anybody's.
+fn is_of(earlier: Value, subject: &str) -> bool {
+    read(earlier).is_some_and(|earlier| *earlier.subject == *subject)
+}
+
+fn read(stored: Value) -> Option<Stored> {
+    serde_json::from_value(stored).ok()
 }
 
 fn unavailable(_: tower_sessions::session::Error) -> SourceError {

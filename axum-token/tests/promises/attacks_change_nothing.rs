@@ -107,6 +107,27 @@ async fn one_users_session_is_not_handed_to_the_next() {
     assert_eq!(rig.sessions.all().len(), 1);
 }
 
+/// Somebody was signed in there, only it cannot be read who.
+#[tokio::test]
+async fn the_session_of_a_user_who_cannot_be_read_is_not_handed_on_either() {
+    for unreadable in [
+        serde_json::json!({"user": "ada", "version": 2}),
+        serde_json::Value::Null,
+    ] {
+        let rig = Rig::new().await;
+        let mut browser = rig.ada().await;
+        browser.post("/note/private").await;
+        let mut record = rig.sessions.record();
+        let user = record.data.get_mut("axum-token.user").unwrap();
+        *user = unreadable;
+        rig.sessions.put(record);
+        assert_eq!(browser.get("/me").await.status, StatusCode::UNAUTHORIZED);
+        browser.sign_in("eve").await;
+        assert_eq!(browser.get("/me").await.body, "eve");
+        assert_eq!(browser.get("/note").await.body, "");
+    }
+}
+
 /// Ids that were guessed, cut, or made up name nobody.
 #[tokio::test]
 async fn a_made_up_cookie_is_nobodys() {
