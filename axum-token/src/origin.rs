@@ -51,7 +51,8 @@ impl PublicOrigin {
     }
 
     /// A cookie's name here: with `__Host-` before it, which keeps other hosts of the same
-    /// site from setting it, wherever cookies are `Secure`.
+    /// site from setting it, wherever cookies are `Secure`. What reads it by a library that
+    /// decodes names needs the [`HostCookiesLayer`](crate::HostCookiesLayer), too.
     pub fn cookie_name(&self, name: &str) -> String {
         let prefix = if self.secure { "__Host-" } else { "" };
         format!("{prefix}{name}")

@@ -7,12 +7,13 @@ use std::time::Duration;
 use axum_core::response::IntoResponse;
 use axum_extra::extract::cookie::{Cookie, Key, PrivateCookieJar, SameSite};
 use http::HeaderMap;
-use http::header::{COOKIE, SET_COOKIE};
+use http::header::SET_COOKIE;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
 use tower_token::{Clock, Secret, SystemClock, Timestamp};
 
 use super::{SignIn, SourceError, SubjectSource};
+use crate::layers::cookie_pairs;
 use crate::origin::PublicOrigin;
 use crate::rejection::TokenRejection;
 
@@ -109,7 +110,10 @@ impl PrivateCookies {
 
     /// Signs the user out. The jar is to be answered with.
     pub fn sign_out<K>(&self, jar: PrivateCookieJar<K>) -> PrivateCookieJar<K> {
-        jar.remove(self.cookie(String::new()))
+        let mut removal = self.cookie(String::new());
+        removal.make_removal();
+        // Not by `remove`: that does nothing about a cookie that the jar has not read.
+        jar.add(removal)
     }
 
     fn cookie(&self, value: String) -> Cookie<'static> {
@@ -124,12 +128,15 @@ impl PrivateCookies {
     }
 
     fn find(&self, headers: &HeaderMap) -> Option<SignIn> {
-        let mut shown = cookies(headers).filter(|cookie| *cookie.name() == *self.name);
-        let sealed = shown.next()?;
+        // As it was sent: other hosts of the site can set one that is ours only once decoded.
+        let name = Some(self.name.as_bytes());
+        let mut shown = cookie_pairs(headers).filter(|pair| pair.raw_name() == name);
+        let sealed = str::from_utf8(shown.next()?.as_bytes()).ok()?;
         if shown.next().is_some() {
             // Not both are ours, and nobody says which.
             return None;
         }
+        let sealed = Cookie::parse_encoded(sealed.to_owned()).ok()?;
         let opened = PrivateCookieJar::new(self.key.clone()).decrypt(sealed)?;
         let sealed: Sealed = serde_json::from_str(opened.value()).ok()?;
         let since = Timestamp::from_unix_millis(sealed.since);
@@ -137,15 +144,6 @@ impl PrivateCookies {
         let stamp = sealed.stamp.map(Secret::from);
         is_current.then(|| SignIn::new(sealed.subject).with_stamp(stamp))
     }
-}
-
-/// The cookies of a request (RFC 6265 section 4.2).
-fn cookies(headers: &HeaderMap) -> impl Iterator<Item = Cookie<'static>> {
-    let lines = headers.get_all(COOKIE).iter();
-    lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(';'))
-        .filter_map(|cookie| Cookie::parse_encoded(cookie.to_owned()).ok())
 }
 
 impl SubjectSource for PrivateCookies {

@@ -38,6 +38,7 @@
 use http::HeaderMap;
 use http::request::Parts;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use tower_layer::Stack;
 use tower_sessions::cookie::SameSite;
 use tower_sessions::{Session, SessionManagerLayer, SessionStore};
@@ -66,7 +67,8 @@ pub fn layer<Store: SessionStore>(
 }
 
 /// The inner part of [`layer`], where more is to be set, such as an expiry. The
-/// [`HostCookiesLayer`] goes outside of it.
+/// [`HostCookiesLayer`] has to go outside of it: without it, another host of the site can put
+/// a browser into a session of its choice.
 ///
 /// ```
 /// use axum_token::{HostCookiesLayer, sessions};
@@ -95,28 +97,51 @@ pub fn manager<Store: SessionStore>(
 ///
 /// The session's id is renewed, so that nobody who knew it before is signed in with it. Its
 /// data is kept, such as what somebody put into a cart before they signed in, unless it was
-/// another user's.
+/// another user's, or that of a user who cannot be read.
+///
+/// # Failures
+///
+/// When this returns, the session is stored; the layer of the sessions stores it once more
+/// with the answer. The session before goes first, so that the two never live beside each
+/// other: a store that deletes that one and then cannot create the new one leaves none, and
+/// its user signs in again. One that cannot delete leaves everything as it was.
 pub async fn sign_in(session: &Session, who: impl Into<SignIn>) -> Result<(), TokenRejection> {
     let who = who.into();
     who.check()?;
-    let earlier = find(session).await?;
-    if earlier.is_some_and(|earlier| *earlier.subject != *who.subject) {
+    let earlier = session.get_value(KEY).await.map_err(unavailable)?;
+    session.cycle_id().await.map_err(unavailable)?;
+    // Not before: if its id cannot be renewed, the session is still that of the other user.
+    if earlier.is_some_and(|earlier| !is_of(earlier, &who.subject)) {
         session.clear().await;
     }
-    session.cycle_id().await.map_err(unavailable)?;
     let stored = Stored {
         subject: who.subject,
         stamp: who.stamp.map(|stamp| stamp.expose().to_owned()),
     };
-    let stored = session.insert(KEY, stored).await.map_err(unavailable);
-    Ok(stored?)
+    let stored = session.insert(KEY, stored).await;
+    stored.map_err(unavailable)?;
+    // Here, and not only by the layer, whose failures are an empty 500.
+    if let Err(error) = session.save().await {
+        // Who is told that it failed is not signed in by the layer all the same.
+        session.clear().await;
+        return Err(unavailable(error).into());
+    }
+    Ok(())
 }
 
 /// Ends the session, with all of its data. The user's grants stay: see
-/// [`Logout`](crate::Logout).
+/// [`Logout`](crate::Logout). A store that cannot delete it leaves it as it was.
 pub async fn sign_out(session: &Session) -> Result<(), TokenRejection> {
-    let ended = session.flush().await.map_err(unavailable);
-    Ok(ended?)
+    Ok(end(session).await?)
+}
+
+async fn end(session: &Session) -> Result<(), SourceError> {
+    // Before `flush`, which clears first: the layer would store the empty session if it then
+    // could not be deleted.
+    if session.id().is_some() {
+        session.delete().await.map_err(unavailable)?;
+    }
+    session.flush().await.map_err(unavailable)
 }
 
 /// Users who signed in by [`sign_in`]. The layer of the sessions goes outside of the
@@ -134,7 +159,7 @@ impl SubjectSource for Sessions {
     }
 
     async fn end(&self, request: &Parts, _answer: &mut HeaderMap) -> Result<(), SourceError> {
-        session(request)?.flush().await.map_err(unavailable)
+        end(session(request)?).await
     }
 }
 
@@ -150,7 +175,16 @@ fn session(request: &Parts) -> Result<&Session, SourceError> {
 /// sign in again.
 async fn find(session: &Session) -> Result<Option<Stored>, SourceError> {
     let value = session.get_value(KEY).await.map_err(unavailable)?;
-    Ok(value.and_then(|value| serde_json::from_value(value).ok()))
+    Ok(value.and_then(read))
+}
+
+/// What cannot be read may be anybody's.
+fn is_of(earlier: Value, subject: &str) -> bool {
+    read(earlier).is_some_and(|earlier| *earlier.subject == *subject)
+}
+
+fn read(stored: Value) -> Option<Stored> {
+    serde_json::from_value(stored).ok()
 }
 
 fn unavailable(_: tower_sessions::session::Error) -> SourceError {

@@ -107,6 +107,27 @@ async fn one_users_session_is_not_handed_to_the_next() {
     assert_eq!(rig.sessions.all().len(), 1);
 }
 
+/// Somebody was signed in there, only it cannot be read who.
+#[tokio::test]
+async fn the_session_of_a_user_who_cannot_be_read_is_not_handed_on_either() {
+    for unreadable in [
+        serde_json::json!({"user": "ada", "version": 2}),
+        serde_json::Value::Null,
+    ] {
+        let rig = Rig::new().await;
+        let mut browser = rig.ada().await;
+        browser.post("/note/private").await;
+        let mut record = rig.sessions.record();
+        let user = record.data.get_mut("axum-token.user").unwrap();
+        *user = unreadable;
+        rig.sessions.put(record);
+        assert_eq!(browser.get("/me").await.status, StatusCode::UNAUTHORIZED);
+        browser.sign_in("eve").await;
+        assert_eq!(browser.get("/me").await.body, "eve");
+        assert_eq!(browser.get("/note").await.body, "");
+    }
+}
+
 /// Ids that were guessed, cut, or made up name nobody.
 #[tokio::test]
 async fn a_made_up_cookie_is_nobodys() {
@@ -137,6 +158,98 @@ async fn a_made_up_cookie_is_nobodys() {
         }
     }
     assert_eq!(rig.stored().await, before);
+}
+
+/// Another host of the site can set any cookie for all of it, but none whose name begins with
+/// `__Host-`: browsers see to that. They look at the name as it is sent, readers decode it.
+#[tokio::test]
+async fn a_cookie_of_another_host_of_the_site_is_not_taken_for_ours() {
+    let rig = Rig::new().await;
+    let (ada, mut mallory) = (rig.ada().await, rig.browser());
+    mallory.sign_in("mallory").await;
+    let [ours, theirs] = [ada, mallory].map(|browser| browser.cookies["__Host-session"].clone());
+    let before = rig.stored().await;
+    let good = format!("__Host-session={ours}");
+    for name in DISGUISED {
+        let bad = format!("{}={theirs}", name.replace("NAME", "session"));
+        for (lines, expected) in [
+            (&[bad.clone()][..], ""),
+            (&[format!("{good}; {bad}")], "ada"),
+            (&[format!("{bad};{good}")], "ada"),
+            (&[format!("a=b; {bad}; c=d")], ""),
+            (&[good.clone(), bad.clone()], "ada"),
+            (&[bad.clone(), good.clone()], "ada"),
+            (&[bad.clone(), bad.clone()], ""),
+        ] {
+            assert_eq!(sends(&rig.browser(), lines).await, expected, "{lines:?}");
+        }
+    }
+    // Two of the right name: a browser has one of ours at most.
+    for name in TWINS {
+        let bad = format!("{}={theirs}", name.replace("NAME", "session"));
+        for lines in [
+            &[format!("{good}; {bad}")][..],
+            &[format!("{bad}; {good}")],
+            &[format!("{bad}; x=y; {good}")],
+            &[good.clone(), bad.clone()],
+            &[bad.clone(), good.clone()],
+        ] {
+            assert_eq!(sends(&rig.browser(), lines).await, "", "{lines:?}");
+        }
+    }
+    // What the application has under other names is none of our business.
+    for others in [
+        "a%20b=1",
+        "100%=1",
+        "theme=1; theme=2",
+        "__Host-a%20b=1",
+        "__Host-x=1; __Host-y=1",
+        "=__Host-x; __Host-session; ;",
+        "caf\u{e9}=\u{a0}%",
+    ] {
+        for lines in [
+            &[format!("{others}; {good}")][..],
+            &[good.clone(), others.to_owned()],
+        ] {
+            assert_eq!(sends(&rig.browser(), lines).await, "ada", "{lines:?}");
+        }
+    }
+    assert_eq!(rig.stored().await, before);
+}
+
+/// Names that no browser applies the rule to.
+pub const DISGUISED: [&str; 15] = [
+    "__Host%2DNAME",
+    "__Host%2dNAME",
+    "%5F_Host-NAME",
+    "_%5fHost-NAME",
+    "%5f%5F%48%6F%73%74%2dNAME",
+    "__%48ost-NAME",
+    "__%68ost%2DNAME",
+    " \t__Host%2DNAME\t ",
+    "%20__Host-NAME",
+    "%09__Host%2DNAME",
+    "%C2%A0__Host-NAME",
+    "\u{a0}__Host-NAME",
+    "\u{2003}\u{3000}__Host-NAME",
+    "\u{85}__Host%2DNAME",
+    "\u{a0}%5F_Host-NAME\u{a0}",
+];
+
+/// What may be read as the right name, beside it.
+pub const TWINS: [&str; 3] = ["__Host-NAME", " \t__Host-NAME", "__Host-NAME \t"];
+
+/// Who is signed in by these Cookie headers.
+pub async fn sends(browser: &Browser, lines: &[String]) -> String {
+    let headers: Vec<_> = lines.iter().map(|line| ("cookie", line.as_str())).collect();
+    let answer = browser.clone().send(Method::GET, "/me", &headers).await;
+    match answer.status {
+        StatusCode::OK => answer.body,
+        status => {
+            assert_eq!(status, StatusCode::UNAUTHORIZED, "{lines:?}");
+            String::new()
+        }
+    }
 }
 
 /// A socket is a GET, which no CORS asks about.

@@ -4,7 +4,7 @@ use axum_token::{SessionTokenLayer, sessions};
 use http::StatusCode;
 use tower_token::testkit::Fault;
 
-use crate::support::{Browser, Rig, TTL};
+use crate::support::{Broken, Browser, Rig, TTL};
 
 #[tokio::test]
 async fn signing_out_ends_it_and_the_browser_lets_go_of_its_cookie() {
@@ -125,4 +125,94 @@ async fn a_sign_out_that_fails_says_so() {
     rig.sessions.set_broken(false);
     assert_eq!(ada.post("/logout").await.status, StatusCode::OK);
     assert!(rig.sessions.all().is_empty());
+}
+
+/// All of it can be tried again: she is who she was, with what was in her session.
+#[tokio::test]
+async fn a_store_that_cannot_be_written_ends_nothing() {
+    let mut rig = Rig::new().await;
+    rig.app.stamped = true;
+    rig.connect("ada").await;
+    let layer = SessionTokenLayer::new(sessions::Sessions)
+        .sign_ins(&rig.sign_ins)
+        .end_session_on_needs_reauth();
+    let mut ada = Browser::new(rig.router_with(layer));
+    ada.sign_in("ada").await;
+    ada.post("/note/mine").await;
+    let (before, cookies) = (rig.sessions.all(), ada.cookies.clone());
+
+    rig.sessions.set(Broken::Writes);
+    for path in ["/logout", "/login/ada", "/login/eve"] {
+        let answer = ada.post(path).await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{path}");
+        assert_eq!(answer.json()["code"], "temporarily_unavailable");
+        assert_eq!(answer.header("set-cookie"), "");
+    }
+    rig.server.revoke_grant("ada");
+    rig.clock.advance(TTL);
+    let refused = ada.get("/token").await;
+    assert_eq!(refused.json()["code"], "needs_reauth");
+    assert_eq!(rig.sessions.all(), before);
+    assert_eq!(ada.cookies, cookies);
+    rig.sessions.set(Broken::Nothing);
+    assert_eq!(ada.get("/me").await.body, "ada");
+    assert_eq!(ada.get("/note").await.body, "mine");
+
+    // A session that is over, and cannot be removed: nobody's, and pages go on.
+    rig.sign_ins.sign_out_everywhere("ada").await.unwrap();
+    rig.sessions.set(Broken::Writes);
+    assert_eq!(ada.get("/public").await.body, "public");
+    assert_eq!(ada.get("/me").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(rig.sessions.all(), before);
+    rig.sessions.set(Broken::Nothing);
+    assert_eq!(ada.get("/me").await.status, StatusCode::UNAUTHORIZED);
+    assert!(rig.sessions.all().is_empty());
+}
+
+/// The layer of the sessions writes after the handler, and answers failures with an empty 500.
+#[tokio::test]
+async fn a_sign_in_that_cannot_be_stored_says_so() {
+    let rig = Rig::new().await;
+    let mut ada = rig.ada().await;
+    rig.sessions.set(Broken::Creates);
+    for browser in [&mut ada, &mut rig.browser()] {
+        let answer = browser.post("/login/ada").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.json()["code"], "temporarily_unavailable");
+        let me = browser.get("/me").await;
+        assert_eq!(me.status, StatusCode::UNAUTHORIZED);
+    }
+    // Her earlier session has gone first: it must not live beside the new one.
+    assert!(rig.sessions.all().is_empty());
+    rig.sessions.set(Broken::Nothing);
+    ada.sign_in("ada").await;
+    assert_eq!(ada.get("/me").await.body, "ada");
+}
+
+/// A store that recovers between the failed removal and the answer: nothing empties the row.
+#[tokio::test]
+async fn a_removal_that_fails_leaves_the_data() {
+    let rig = Rig::new().await;
+    let store = rig.sessions.clone();
+    let broken = rig.sessions.clone();
+    let leave = async move |session: tower_sessions::Session| {
+        broken.set(Broken::Writes);
+        let failed = sessions::sign_out(&session).await.is_err();
+        broken.set(Broken::Nothing);
+        failed.to_string()
+    };
+    let router = rig.router().merge(
+        axum::Router::new()
+            .route("/try", axum::routing::post(leave))
+            .layer(sessions::layer(
+                &crate::support::ORIGIN.parse().unwrap(),
+                store,
+            )),
+    );
+    let mut ada = Browser::new(router);
+    ada.sign_in("ada").await;
+    ada.post("/note/mine").await;
+    assert_eq!(ada.post("/try").await.body, "true");
+    assert_eq!(ada.get("/me").await.body, "ada");
+    assert_eq!(ada.get("/note").await.body, "mine");
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -338,7 +338,19 @@ struct Counting {
     records: Mutex<BTreeMap<i128, Record>>,
     loads: AtomicUsize,
     writes: AtomicUsize,
-    broken: AtomicBool,
+    broken: Mutex<Broken>,
+}
+
+/// What a store of sessions cannot do.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum Broken {
+    #[default]
+    Nothing,
+    /// It can be read.
+    Writes,
+    /// What is there can be written and deleted: it is full.
+    Creates,
+    Everything,
 }
 
 impl CountingStore {
@@ -351,7 +363,15 @@ impl CountingStore {
     }
 
     pub fn set_broken(&self, broken: bool) {
-        self.0.broken.store(broken, Ordering::SeqCst);
+        self.set(if broken {
+            Broken::Everything
+        } else {
+            Broken::Nothing
+        });
+    }
+
+    pub fn set(&self, broken: Broken) {
+        *self.0.broken.lock() = broken;
     }
 
     pub fn all(&self) -> BTreeMap<i128, String> {
@@ -373,8 +393,10 @@ impl CountingStore {
         self.0.records.lock().insert(record.id.0, record);
     }
 
-    fn check(&self) -> session_store::Result<()> {
-        if self.0.broken.load(Ordering::SeqCst) {
+    /// Fails if one of these is how it is broken.
+    fn check(&self, these: &[Broken]) -> session_store::Result<()> {
+        let broken = *self.0.broken.lock();
+        if broken == Broken::Everything || these.contains(&broken) {
             return Err(session_store::Error::Backend("told to fail".into()));
         }
         Ok(())
@@ -384,25 +406,26 @@ impl CountingStore {
 #[async_trait]
 impl SessionStore for CountingStore {
     async fn create(&self, record: &mut Record) -> session_store::Result<()> {
+        self.check(&[Broken::Creates])?;
         self.save(record).await
     }
 
     async fn save(&self, record: &Record) -> session_store::Result<()> {
         self.0.writes.fetch_add(1, Ordering::SeqCst);
-        self.check()?;
+        self.check(&[Broken::Writes])?;
         self.0.records.lock().insert(record.id.0, record.clone());
         Ok(())
     }
 
     async fn load(&self, id: &Id) -> session_store::Result<Option<Record>> {
         self.0.loads.fetch_add(1, Ordering::SeqCst);
-        self.check()?;
+        self.check(&[])?;
         Ok(self.0.records.lock().get(&id.0).cloned())
     }
 
     async fn delete(&self, id: &Id) -> session_store::Result<()> {
         self.0.writes.fetch_add(1, Ordering::SeqCst);
-        self.check()?;
+        self.check(&[Broken::Writes])?;
         self.0.records.lock().remove(&id.0);
         Ok(())
     }

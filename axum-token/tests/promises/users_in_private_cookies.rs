@@ -13,6 +13,7 @@ use axum_token::{
 use http::StatusCode;
 use tower_token::testkit::ManualClock;
 
+use crate::attacks_change_nothing::{DISGUISED, TWINS, sends};
 use crate::support::{Browser, ORIGIN, Rig};
 
 #[derive(Clone)]
@@ -152,6 +153,61 @@ async fn nobody_makes_changes_or_moves_one() {
     elsewhere.cookies = ada.cookies.clone();
     assert_eq!(elsewhere.get("/me").await.status, StatusCode::UNAUTHORIZED);
     assert_eq!(ada.get("/me").await.body, "ada");
+}
+
+/// Mallory's own cookie, set by another host of the site under a name that reads as ours.
+#[tokio::test]
+async fn a_cookie_of_another_host_of_the_site_is_not_taken_for_ours() {
+    let rig = Rig::new().await;
+    let key = Key::generate();
+    let mut ada = browser(&rig, &key, false);
+    let mut mallory = ada.clone();
+    ada.sign_in("ada").await;
+    mallory.sign_in("mallory").await;
+    let good = format!("__Host-user={}", ada.cookies["__Host-user"]);
+    let theirs = &mallory.cookies["__Host-user"];
+    let nobody = browser(&rig, &key, false);
+    for name in DISGUISED {
+        let bad = format!("{}={theirs}", name.replace("NAME", "user"));
+        for (lines, expected) in [
+            (&[bad.clone()][..], ""),
+            (&[format!("{good}; {bad}")], "ada"),
+            (&[format!("{bad}; {good}")], "ada"),
+            (&[good.clone(), bad.clone()], "ada"),
+            (&[bad.clone(), good.clone()], "ada"),
+        ] {
+            assert_eq!(sends(&nobody, lines).await, expected, "{lines:?}");
+        }
+    }
+    for name in TWINS {
+        let bad = format!("{}={theirs}", name.replace("NAME", "user"));
+        for lines in [
+            &[format!("{good}; {bad}")][..],
+            &[format!("{bad}; {good}")],
+            &[bad.clone(), good.clone()],
+        ] {
+            assert_eq!(sends(&nobody, lines).await, "", "{lines:?}");
+        }
+    }
+    // Encoded where only we could have set it, but not by us.
+    for name in ["__Host-%75ser", "__Host-use%72"] {
+        let lines = [format!("{name}={theirs}")];
+        assert_eq!(sends(&nobody, &lines).await, "", "{name}");
+    }
+}
+
+/// The jar of axum-extra reads no header that has such a letter in it, and would take it that
+/// there is nothing to remove.
+#[tokio::test]
+async fn a_letter_in_another_cookie_keeps_nobody_signed_in() {
+    let rig = Rig::new().await;
+    let mut ada = browser(&rig, &Key::generate(), false);
+    ada.sign_in("ada").await;
+    ada.cookies.insert("caf\u{e9}".into(), "1".into());
+    assert_eq!(ada.get("/me").await.body, "ada");
+    ada.post("/logout").await;
+    assert_eq!(ada.get("/me").await.status, StatusCode::UNAUTHORIZED);
+    assert!(!ada.cookies.contains_key("__Host-user"));
 }
 
 #[tokio::test]
