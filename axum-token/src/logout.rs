@@ -71,13 +71,41 @@ impl Logout {
     /// told behind.
     ///
     /// After an error some of it may be done, and doing it again does the rest.
+    ///
+    /// With [`everywhere`](Self::everywhere) it also ends what a request of theirs connected
+    /// that was let in before. One that connects later than that asks afterwards:
+    ///
+    /// ```
+    /// # use axum_token::{CurrentSubject, TokenRejection};
+    /// # use tower_token::{TokenManager, TokenResponse};
+    /// async fn connect(
+    ///     manager: &TokenManager,
+    ///     user: CurrentSubject,
+    ///     tokens: TokenResponse,
+    /// ) -> Result<bool, TokenRejection> {
+    ///     let key = user.grant_key("google");
+    ///     manager.connect(&key, tokens).await?;
+    ///     if !user.is_signed_in().await? {
+    ///         // They left while this went on, and wanted it gone.
+    ///         manager.disconnect(&key).await?;
+    ///         return Ok(false);
+    ///     }
+    ///     Ok(true)
+    /// }
+    /// ```
     pub async fn run(self, manager: &TokenManager) -> Result<(), TokenRejection> {
-        if self.all || !self.providers.is_empty() {
+        let disconnects = self.all || !self.providers.is_empty();
+        if disconnects {
             self.disconnect_grants(manager).await?;
         }
-        // Last: this session is over then, too, and could not try again.
+        // After these: this session is over then, too, and could not try again.
         if let Some(sign_ins) = &self.sign_ins {
             sign_ins.sign_out_everywhere(self.subject.as_str()).await?;
+            if disconnects {
+                // A request that was let in before may have connected something meanwhile.
+                // From here on such a one can see that the user has left.
+                self.disconnect_grants(manager).await?;
+            }
         }
         Ok(())
     }

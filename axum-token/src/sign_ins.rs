@@ -54,7 +54,8 @@ use crate::source::SignIn;
 /// and also one that is lost, or disconnected like any grant, only ever ends sessions. A
 /// request that was let in before goes on to its end; what outlives its request asks
 /// [`CurrentSubject::is_signed_in`](crate::CurrentSubject::is_signed_in), as
-/// [`ValidToken::current`](crate::ValidToken::current) does by itself.
+/// [`ValidToken::current`](crate::ValidToken::current) does by itself, and so does what
+/// connects a grant, once it has: see [`Logout::run`](crate::Logout::run).
 ///
 /// # Several instances on one store
 ///

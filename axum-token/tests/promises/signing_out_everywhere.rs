@@ -1,7 +1,5 @@
 //! A user who signs out everywhere is signed out everywhere, and nobody else is.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum_token::{Logout, SessionTokenLayer, SignIns, TokenRejection, Visitor, sessions};
@@ -9,12 +7,9 @@ use futures_util::StreamExt as _;
 use futures_util::future::join_all;
 use http::StatusCode;
 use tower_token::testkit::ManualClock;
-use tower_token::{
-    ByteStore, Durability, EventKind, Expected, GrantKey, Group, KeyRing, Lease, LeaseOwner,
-    MemoryStore, Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, StoreErrorKind,
-    TokenManager, Version,
-};
+use tower_token::{EventKind, GrantKey, KeyRing, SealedStore, TokenManager};
 
+use crate::stamps_rig::{Fixed, Loads, found, stamps, visitor};
 use crate::support::{Browser, Rig, TTL};
 
 async fn stamped() -> (Rig, Browser) {
@@ -246,140 +241,5 @@ async fn another_instance_sees_it_within_the_span_that_was_set() {
         one.sign_out_everywhere("ada").await.unwrap();
         clock.advance(span);
         assert_eq!(visitor(&layer).await, expected);
-    }
-}
-
-/// Always the same sign-in.
-#[derive(Debug, Clone)]
-struct Fixed(axum_token::SignIn);
-
-impl axum_token::SubjectSource for Fixed {
-    async fn subject(
-        &self,
-        _: &http::request::Parts,
-    ) -> Result<Option<axum_token::SignIn>, axum_token::SourceError> {
-        Ok(Some(self.0.clone()))
-    }
-}
-
-async fn visitor(layer: &SessionTokenLayer<Fixed>) -> String {
-    let shown = format!("{:?}", found(layer).await.unwrap());
-    shown.split('(').next().unwrap().to_owned()
-}
-
-async fn found(layer: &SessionTokenLayer<Fixed>) -> Option<Visitor> {
-    use tower::{Layer as _, ServiceExt as _};
-    let inner = tower::service_fn(|request: http::Request<()>| async move {
-        let visitor = request.extensions().get::<Visitor>().cloned();
-        Ok::<_, std::convert::Infallible>(http::Response::new(visitor))
-    });
-    let response = layer.layer(inner).oneshot(http::Request::new(())).await;
-    response.unwrap().into_body()
-}
-
-async fn stamps(
-    store: Loads,
-    ring: &KeyRing,
-    clock: &ManualClock,
-    provider: tower_token::Provider,
-) -> TokenManager {
-    TokenManager::builder()
-        .store(SealedStore::open(store, ring.clone()).await.unwrap())
-        .provider(provider)
-        .clock(clock.clone())
-        .build()
-        .await
-        .unwrap()
-}
-
-/// Counts what is read, and fails when told to.
-#[derive(Clone, Default)]
-struct Loads {
-    rows: MemoryStore,
-    loads: Arc<AtomicUsize>,
-    broken: Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Loads {
-    fn loads(&self) -> usize {
-        self.loads.load(Ordering::SeqCst)
-    }
-
-    fn set_broken(&self, broken: bool) {
-        self.broken.store(broken, Ordering::SeqCst);
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        if self.broken.load(Ordering::SeqCst) {
-            return Err(StoreError::new(StoreErrorKind::Unavailable, "told to fail"));
-        }
-        Ok(())
-    }
-}
-
-impl ByteStore for Loads {
-    async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        let nth = self.loads.fetch_add(1, Ordering::SeqCst);
-        self.check()?;
-        // As a store that is asked over a network: others go on meanwhile, further or less far.
-        for _ in 0..nth * 7 % 40 {
-            tokio::task::yield_now().await;
-        }
-        self.rows.load(key).await
-    }
-
-    async fn save(
-        &self,
-        key: &RowKey,
-        row: SealedRow,
-        expected: Expected,
-    ) -> Result<SaveOutcome, StoreError> {
-        self.rows.save(key, row, expected).await
-    }
-
-    async fn lease(
-        &self,
-        key: &RowKey,
-        owner: LeaseOwner,
-        ttl: Duration,
-    ) -> Result<Lease, StoreError> {
-        self.rows.lease(key, owner, ttl).await
-    }
-
-    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
-        self.rows.release(key, owner).await
-    }
-
-    async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.check()?;
-        self.rows.list(group).await
-    }
-
-    async fn scan(
-        &self,
-        after: Option<&RowKey>,
-        limit: usize,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.scan(after, limit).await
-    }
-
-    async fn claim_due(
-        &self,
-        limit: usize,
-        ttl: Duration,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.claim_due(limit, ttl).await
-    }
-
-    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
-        self.rows.purge(key, version).await
-    }
-
-    fn durability(&self) -> Durability {
-        self.rows.durability()
-    }
-
-    async fn close(&self) {
-        self.rows.close().await;
     }
 }

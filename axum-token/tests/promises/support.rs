@@ -200,8 +200,12 @@ async fn leave(
 
 async fn connect(State(app): State<App>, user: CurrentSubject) -> Result<(), TokenRejection> {
     let tokens = app.consent.lock().take().unwrap();
-    let key = user.grant_key("demo");
-    Ok(app.tokens.manager().connect(&key, tokens).await?)
+    let (manager, key) = (app.tokens.manager(), user.grant_key("demo"));
+    manager.connect(&key, tokens).await?;
+    if !user.is_signed_in().await? {
+        manager.disconnect(&key).await?;
+    }
+    Ok(())
 }
 
 async fn note(session: Session, Path(text): Path<String>) {
