@@ -94,12 +94,15 @@ async fn leaving_is_done_or_can_be_done_again() {
         .disconnect("other")
         .run(&manager)
         .await
+        .unwrap()
+        .complete()
         .unwrap();
     assert!(manager.token(&keys[0]).await.is_ok());
     assert!(manager.token(&keys[1]).await.is_err());
     assert_eq!(visitor(&layer).await, "SignedIn");
     // And none.
-    Logout::of(&ada).run(&manager).await.unwrap();
+    let none = Logout::of(&ada).run(&manager).await.unwrap();
+    none.complete().unwrap();
     assert!(manager.token(&keys[0]).await.is_ok());
 
     // Of her grants only, the stamp is none of those.
@@ -107,13 +110,15 @@ async fn leaving_is_done_or_can_be_done_again() {
         .disconnect_all()
         .run(&manager)
         .await
+        .unwrap()
+        .complete()
         .unwrap();
     assert!(manager.token(&keys[0]).await.is_err());
     assert_eq!(visitor(&layer).await, "SignedIn");
     let tokens = rig.server.connect("ada").into();
     manager.connect(&keys[0], tokens).await.unwrap();
 
-    // A provider that is gone from the configuration keeps nobody from leaving.
+    // A provider that is gone from the configuration keeps nobody from leaving, but says so.
     let opened = SealedStore::open(store.clone(), ring).await.unwrap();
     let without_demo = build()
         .store(opened)
@@ -122,7 +127,8 @@ async fn leaving_is_done_or_can_be_done_again() {
         .build()
         .await
         .unwrap();
-    leaving().run(&without_demo).await.unwrap();
+    let outcome = leaving().run(&without_demo).await.unwrap();
+    assert_eq!(outcome.left()[0].provider(), Some("demo"));
     assert_eq!(visitor(&layer).await, "Anonymous");
     assert!(manager.token(&eve).await.is_ok());
 }

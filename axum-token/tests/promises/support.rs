@@ -194,8 +194,9 @@ async fn leave(
     session: Session,
 ) -> Result<(), TokenRejection> {
     let logout = Logout::of(&user).disconnect_all().everywhere(&app.sign_ins);
-    logout.run(app.tokens.manager()).await?;
-    sessions::sign_out(&session).await
+    let outcome = logout.run(app.tokens.manager()).await?;
+    sessions::sign_out(&session).await?;
+    outcome.complete()
 }
 
 async fn connect(State(app): State<App>, user: CurrentSubject) -> Result<(), TokenRejection> {
