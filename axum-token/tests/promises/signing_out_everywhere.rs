@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use axum_token::{Logout, SessionTokenLayer, SignIns, TokenRejection, Visitor, sessions};
+use axum_token::{
+    Logout, SessionTokenLayer, SignIns, TokenRejection, TrustedHeader, Visitor, sessions,
+};
 use futures_util::StreamExt as _;
-use futures_util::future::join_all;
+use futures_util::future::{join_all, select_ok};
 use http::StatusCode;
 use tower_token::testkit::ManualClock;
 use tower_token::{EventKind, GrantKey, KeyRing, SealedStore, TokenManager};
@@ -164,6 +166,66 @@ async fn a_session_without_a_stamp_is_over() {
     let mut ada = Browser::new(rig.router_with(layer));
     ada.sign_in("ada").await;
     assert_eq!(ada.get("/me").await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// The row of her stamp is damaged, or an old one, and she cannot repair it.
+#[tokio::test]
+async fn whose_stamp_cannot_be_read_signs_in_again() {
+    for rolled_back in [false, true] {
+        let (store, clock) = (Loads::default(), ManualClock::new());
+        let ring = KeyRing::generate().unwrap();
+        let of_all = stamps(store.clone(), &ring, &clock, SignIns::provider()).await;
+        let span = Duration::from_secs(60);
+        let checked = SignIns::provider_checked_every(span);
+        let manager = stamps(store.clone(), &ring, &clock, checked).await;
+        let sign_ins = SignIns::new(&manager);
+        let before = store.rows().await;
+        SignIns::new(&of_all).admit("ada").await.unwrap();
+        let old = store.rows().await;
+        sign_ins.sign_out_everywhere("ada").await.unwrap();
+        let who = sign_ins.admit("ada").await.unwrap();
+        if rolled_back {
+            for (row, bytes) in old {
+                store.forge(row, bytes);
+            }
+        } else {
+            store.damage_new(&before).await;
+        }
+        clock.advance(2 * span);
+        // Those who have a session keep it, and are not let in with what is not known.
+        let layer = SessionTokenLayer::new(Fixed(who)).sign_ins(&sign_ins);
+        assert_eq!(visitor(&layer).await, "Unknown");
+        let who = sign_ins.admit("ada").await.unwrap();
+        let again = SessionTokenLayer::new(Fixed(who)).sign_ins(&sign_ins);
+        assert_eq!(visitor(&again).await, "SignedIn");
+        // The stamp is another one.
+        assert_eq!(visitor(&layer).await, "Anonymous");
+    }
+}
+
+/// A store that answers slowly about one user.
+#[tokio::test]
+async fn a_first_sign_in_waits_for_nobody_elses() {
+    let (store, clock) = (Loads::default(), ManualClock::new());
+    let ring = KeyRing::generate().unwrap();
+    let manager = stamps(store.clone(), &ring, &clock, SignIns::provider()).await;
+    let sign_ins = SignIns::new(&manager);
+    let (begins, go) = store.pause();
+    let others = async {
+        begins.await.unwrap();
+        // Some of them may share a lock with her, but not all.
+        let users = (0..64).map(|user| format!("user-{user}"));
+        let admitted = users.map(|user| {
+            let sign_ins = sign_ins.clone();
+            Box::pin(async move { sign_ins.admit(&user).await })
+        });
+        let (admitted, _) = select_ok(admitted).await.unwrap();
+        go.send(()).unwrap();
+        admitted
+    };
+    let (ada, other) = tokio::join!(sign_ins.admit("ada"), others);
+    assert_eq!(ada.unwrap().subject(), "ada");
+    assert_ne!(other.subject(), "ada");
 }
 
 /// As an application does that disconnects every grant it finds.
