@@ -59,6 +59,10 @@ impl<Q: SubjectSource> SessionTokenLayer<Q> {
 
     /// Lets users sign out everywhere: a session whose stamp is an old one, or that has none,
     /// is ended, and its request is nobody's.
+    ///
+    /// The source has to keep stamps, see [`SignIn::with_stamp`](crate::SignIn::with_stamp).
+    /// With one that does not, such as [`TrustedHeader`](crate::TrustedHeader), everybody
+    /// whom it names is refused with a 500, and the log says why.
     #[must_use]
     pub fn sign_ins(mut self, sign_ins: &SignIns) -> Self {
         self.settings.sign_ins = Some(sign_ins.clone());

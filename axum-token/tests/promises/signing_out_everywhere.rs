@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
+use axum::routing::get;
 use axum_token::{
-    Logout, SessionTokenLayer, SignIns, TokenRejection, TrustedHeader, Visitor, sessions,
+    CurrentSubject, Logout, SessionTokenLayer, SignIn, SignIns, TokenRejection, TrustedHeader,
+    Visitor, sessions,
 };
 use futures_util::StreamExt as _;
 use futures_util::future::{join_all, select_ok};
-use http::StatusCode;
+use http::{HeaderName, Method, StatusCode};
 use tower_token::testkit::ManualClock;
-use tower_token::{EventKind, GrantKey, KeyRing, SealedStore, TokenManager};
+use tower_token::{EventKind, GrantKey, KeyRing, SealedStore, Secret, TokenManager};
 
 use crate::stamps_rig::{Fixed, Loads, found, stamps, visitor};
 use crate::support::{Browser, Rig, TTL};
@@ -166,6 +168,46 @@ async fn a_session_without_a_stamp_is_over() {
     let mut ada = Browser::new(rig.router_with(layer));
     ada.sign_in("ada").await;
     assert_eq!(ada.get("/me").await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// Nobody could ever be let in: that is no 401.
+#[tokio::test]
+async fn a_source_that_never_has_a_stamp_is_a_mistake_of_the_set_up() {
+    let (rig, _) = stamped().await;
+    let header = HeaderName::from_static("x-user");
+    let layer = SessionTokenLayer::new(TrustedHeader::overwritten_by_proxy(header));
+    let router = axum::Router::new()
+        .route(
+            "/me",
+            get(async |user: CurrentSubject| user.as_str().to_owned()),
+        )
+        .layer(layer.sign_ins(&rig.sign_ins))
+        .with_state(rig.app.clone());
+    let mut browser = Browser::new(router);
+    let answer = browser.send(Method::GET, "/me", &[("x-user", "ada")]).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let nobody = browser.get("/me").await;
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+}
+
+/// What a source of one's own keeps of a sign-in, and reads again.
+#[tokio::test]
+async fn a_source_of_ones_own_carries_the_stamp() {
+    let (rig, _) = stamped().await;
+    let who = rig.sign_ins.admit("ada").await.unwrap();
+    let kept = who.stamp().unwrap().expose().to_owned();
+    for (stamp, expected) in [
+        (Some(Secret::from(kept.clone())), "SignedIn"),
+        (Some(Secret::from("another")), "Anonymous"),
+        // From before there were stamps.
+        (None, "Anonymous"),
+    ] {
+        let read = SignIn::new("ada").with_stamp(stamp);
+        let layer = SessionTokenLayer::new(Fixed(read)).sign_ins(&rig.sign_ins);
+        assert_eq!(visitor(&layer).await, expected);
+    }
+    let unstamped = SessionTokenLayer::new(Fixed(SignIn::new("ada"))).sign_ins(&rig.sign_ins);
+    assert_eq!(visitor(&unstamped).await, "Unknown");
 }
 
 /// The row of her stamp is damaged, or an old one, and she cannot repair it.
