@@ -19,3 +19,5 @@ mod sockets_outlive_their_tokens;
 mod stamps_rig;
 mod support;
 mod users_in_private_cookies;
+#[cfg(feature = "tracing")]
+mod what_is_set_up_wrongly_is_told_once;
