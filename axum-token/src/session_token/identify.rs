@@ -1,5 +1,7 @@
 //! Who it is, decided before the handler runs.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::request::Parts;
 use tower_token::{Error, ErrorKind, Recovery};
@@ -13,7 +15,8 @@ use crate::visitor::{CurrentSubject, Visitor};
 pub(super) struct Settings<Q> {
     pub(super) source: Q,
     pub(super) sign_ins: Option<SignIns>,
-    pub(super) end_on_reauth: bool,
+    /// The providers whose grants are the sign-in.
+    pub(super) end_on_reauth: Vec<Arc<str>>,
     pub(super) scoped: bool,
 }
 
