@@ -62,7 +62,8 @@ use crate::source::SignIn;
 ///
 /// An instance that has a stamp in its memory does not see that another one wrote a new one.
 /// [`provider_checked_every`](Self::provider_checked_every) bounds how long that lasts, at
-/// the price of a write for each active user in that time. Two instances that both sign a
+/// the price of a write for each active user in that time. Within it such an instance also
+/// takes a user for signed in who connects a grant, after they have left. Two instances that both sign a
 /// user in for the very first time, at the same moment, may end one of the two sessions.
 #[derive(Clone)]
 pub struct SignIns {
