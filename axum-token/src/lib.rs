@@ -60,8 +60,9 @@
 //!     session: Session,
 //! ) -> Result<(), TokenRejection> {
 //!     let logout = Logout::of(&user).disconnect("google").everywhere(&app.sign_ins);
-//!     logout.run(app.tokens.manager()).await?;
-//!     sessions::sign_out(&session).await
+//!     let outcome = logout.run(app.tokens.manager()).await?;
+//!     sessions::sign_out(&session).await?;
+//!     outcome.complete()
 //! }
 //!
 //! pub async fn app() -> Result<Router, Box<dyn std::error::Error>> {
@@ -143,7 +144,7 @@
 //! | say who the user is | `sessions` (tower-sessions), `PrivateCookies` (axum-extra), [`TrustedHeader`], or a [`SubjectSource`] of yours, in a [`SessionTokenLayer`] |
 //! | send requests as the user, by a client of tower-token | [`ValidToken::request`], or [`CurrentUserLayer`] |
 //! | answer who has no token | [`TokenRejection`] |
-//! | let users leave | [`Logout`], [`SignIns`] |
+//! | let users leave | [`Logout`] and its [`LogoutOutcome`], [`SignIns`] |
 //! | have users connect accounts at Mesh | `MeshRoutes` |
 //! | keep other sites out | [`PublicOrigin`], [`SameOriginLayer`], [`NoStoreLayer`], [`HostCookiesLayer`] |
 //!
@@ -186,7 +187,7 @@ pub use self::layers::{
     EditedResponse, HostCookies, HostCookiesLayer, NoStore, NoStoreLayer, SameOrigin,
     SameOriginFuture, SameOriginLayer,
 };
-pub use self::logout::Logout;
+pub use self::logout::{LeftGrants, LeftReason, Logout, LogoutOutcome};
 #[cfg(feature = "mesh")]
 pub use self::mesh::MeshRoutes;
 pub use self::origin::{InvalidPublicOrigin, PublicOrigin};

@@ -1,6 +1,7 @@
 //! Signing out everywhere.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,19 +55,20 @@ use crate::source::SignIn;
 /// and also one that is lost, or disconnected like any grant, only ever ends sessions. A
 /// request that was let in before goes on to its end; what outlives its request asks
 /// [`CurrentSubject::is_signed_in`](crate::CurrentSubject::is_signed_in), as
-/// [`ValidToken::current`](crate::ValidToken::current) does by itself.
+/// [`ValidToken::current`](crate::ValidToken::current) does by itself, and so does what
+/// connects a grant, once it has: see [`Logout::run`](crate::Logout::run).
 ///
 /// # Several instances on one store
 ///
 /// An instance that has a stamp in its memory does not see that another one wrote a new one.
 /// [`provider_checked_every`](Self::provider_checked_every) bounds how long that lasts, at
-/// the price of a write for each active user in that time. Two instances that both sign a
+/// the price of a write for each active user in that time. Within it such an instance also
+/// takes a user for signed in who connects a grant, after they have left. Two instances that both sign a
 /// user in for the very first time, at the same moment, may end one of the two sessions.
 #[derive(Clone)]
 pub struct SignIns {
     manager: TokenManager,
-    /// Held while a user's first stamp is made.
-    first: Arc<Mutex<()>>,
+    first: Arc<Locks>,
 }
 
 impl SignIns {
@@ -97,15 +99,19 @@ impl SignIns {
     pub fn new(manager: &TokenManager) -> Self {
         Self {
             manager: manager.clone(),
-            first: Arc::default(),
+            first: Arc::new(Locks::new()),
         }
     }
 
     /// The user with their stamp, for a session that begins now.
+    ///
+    /// A stamp that cannot be read, as its row was damaged or is older than before, is
+    /// replaced by a new one, which ends the sessions that had it: nobody but the user who
+    /// signs in could do anything about it.
     pub async fn admit(&self, subject: &str) -> Result<SignIn, TokenRejection> {
         let who = SignIn::new(subject);
         who.check()?;
-        let stamp = match self.stamp(subject).await? {
+        let stamp = match self.readable_stamp(subject).await? {
             Some(stamp) => stamp,
             None => self.first_stamp(subject).await?,
         };
@@ -129,10 +135,18 @@ impl SignIns {
         }
     }
 
+    /// For whoever has just said who they are: to them a stamp that cannot be read is none.
+    async fn readable_stamp(&self, subject: &str) -> Result<Option<Secret>, Error> {
+        match self.stamp(subject).await {
+            Err(error) if is_unreadable(&error) => Ok(None),
+            found => found,
+        }
+    }
+
     /// Two first sign-ins at once must not end each other.
     async fn first_stamp(&self, subject: &str) -> Result<Secret, TokenRejection> {
-        let _first = self.first.lock().await;
-        if let Some(stamp) = self.stamp(subject).await? {
+        let _first = self.first.of(subject).lock().await;
+        if let Some(stamp) = self.readable_stamp(subject).await? {
             return Ok(stamp);
         }
         self.renew(subject).await?;
@@ -160,6 +174,31 @@ fn is_absent(error: &Error) -> bool {
         error.kind(),
         ErrorKind::NotConnected | ErrorKind::NeedsReauth
     )
+}
+
+/// Nobody's check may pass by this, and none may end a session by it.
+fn is_unreadable(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Damaged | ErrorKind::RolledBack)
+}
+
+/// Held while first stamps are made: by those of one user, and of a few others by chance.
+struct Locks {
+    locks: [Mutex<()>; 64],
+    hasher: RandomState,
+}
+
+impl Locks {
+    fn new() -> Self {
+        Self {
+            locks: std::array::from_fn(|_| Mutex::new(())),
+            hasher: RandomState::new(),
+        }
+    }
+
+    fn of(&self, subject: &str) -> &Mutex<()> {
+        let nth = self.hasher.hash_one(subject) as usize % self.locks.len();
+        &self.locks[nth]
+    }
 }
 
 /// Refreshing a stamp is looking at it again: the store may hold a newer one.

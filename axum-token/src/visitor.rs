@@ -71,8 +71,12 @@ impl CurrentSubject {
     }
 
     /// Whether the user still is signed in, for what outlives its request, such as a
-    /// WebSocket: no, after they signed out everywhere. Without
+    /// WebSocket, or connects a grant: no, after they signed out everywhere. Without
     /// [`SignIns`](crate::SignIns) nobody can know, and it is always yes.
+    ///
+    /// Only their stamp is asked. A session that was signed out by itself, or has expired, is
+    /// not seen by this: what it opened goes on until the user signs out everywhere. Where
+    /// that matters, bound how long such a handler runs, and have the page come again.
     pub async fn is_signed_in(&self) -> Result<bool, Error> {
         match &self.0.admission {
             Some((sign_ins, stamp)) => sign_ins.admits(self.as_str(), stamp).await,

@@ -82,7 +82,8 @@ impl<P> ValidToken<P> {
     /// The token of now: another one, if the first has expired meanwhile.
     ///
     /// Fails when the user has disconnected the provider or signed out everywhere: then end
-    /// what is going on. [`TemporarilyUnavailable`](TokenRejection::TemporarilyUnavailable)
+    /// what is going on. That one session has ended is not seen: see
+    /// [`CurrentSubject::is_signed_in`](crate::CurrentSubject::is_signed_in). [`TemporarilyUnavailable`](TokenRejection::TemporarilyUnavailable)
     /// may pass.
     pub async fn current(&self) -> Result<AccessToken, TokenRejection> {
         let Asked { subject, state, .. } = &self.asked;

@@ -97,6 +97,12 @@ impl Misconfigured {
         Self { message }
     }
 
+    /// Of what stands in the log already.
+    pub(crate) fn unlogged(message: impl Into<Arc<str>>) -> Self {
+        let message = message.into();
+        Self { message }
+    }
+
     /// What is wrong, for whoever runs the service.
     pub fn message(&self) -> &str {
         &self.message

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use http::header::SET_COOKIE;
@@ -106,7 +107,8 @@ where
                     };
                     let mut response = ready!(polled)?;
                     put_before(response.headers_mut(), &after.headers);
-                    match after.request.take().filter(|_| needs_reauth(&response)) {
+                    let ends = needs_reauth(&response, &settings.end_on_reauth);
+                    match after.request.take().filter(|_| ends) {
                         None => return Poll::Ready(Ok(response)),
                         Some(request) => State::Ending {
                             ended: end(settings.source.clone(), request),
@@ -146,7 +148,7 @@ where
         Visitor::Anonymous | Visitor::Unknown(_) => None,
     };
     parts.extensions.insert(visitor);
-    let ends = settings.end_on_reauth && subject.is_some();
+    let ends = !settings.end_on_reauth.is_empty() && subject.is_some();
     let after = After {
         request: ends.then(|| parts.clone()),
         scope: settings.scoped.then_some(subject),
@@ -160,10 +162,13 @@ where
     State::Calling { response, after }
 }
 
-/// Whether the handler was refused, or refused, because a grant has ended.
-fn needs_reauth<A>(response: &Response<A>) -> bool {
+/// Whether the handler was refused, or refused, because a grant at one of these has ended.
+fn needs_reauth<A>(response: &Response<A>, providers: &[Arc<str>]) -> bool {
     let refusal = response.extensions().get::<LoginRequired>();
-    refusal.is_some_and(|refusal| refusal.reason() == LoginReason::NeedsReauth)
+    refusal.is_some_and(|refusal| {
+        let is_of = |provider: &Arc<str>| refusal.provider() == Some(&**provider);
+        refusal.reason() == LoginReason::NeedsReauth && providers.iter().any(is_of)
+    })
 }
 
 /// A failure leaves the session as it is: the next refusal tries again.

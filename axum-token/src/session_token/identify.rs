@@ -1,9 +1,11 @@
 //! Who it is, decided before the handler runs.
 
+use std::sync::Arc;
+
 use http::HeaderMap;
 use http::request::Parts;
+use tower_token::{Error, ErrorKind, Recovery};
 
-use crate::rejection::TokenRejection;
 use crate::sign_ins::SignIns;
 use crate::source::{SignIn, SourceError, SubjectSource};
 use crate::visitor::{CurrentSubject, Visitor};
@@ -13,7 +15,8 @@ use crate::visitor::{CurrentSubject, Visitor};
 pub(super) struct Settings<Q> {
     pub(super) source: Q,
     pub(super) sign_ins: Option<SignIns>,
-    pub(super) end_on_reauth: bool,
+    /// The providers whose grants are the sign-in.
+    pub(super) end_on_reauth: Vec<Arc<str>>,
     pub(super) scoped: bool,
 }
 
@@ -53,16 +56,32 @@ impl<Q: SubjectSource> Settings<Q> {
         who.check()?;
         match (&self.sign_ins, &who.stamp) {
             (None, _) => Ok(true),
-            (Some(_), None) => Ok(false),
+            (Some(_), None) if who.keeps_stamps => {
+                #[cfg(feature = "tracing")]
+                tracing::warn!(
+                    target: "axum_token",
+                    "a session without a stamp is over: sign in with what SignIns::admit says"
+                );
+                Ok(false)
+            }
+            (Some(_), None) => Err(SourceError::misconfigured(
+                "the source of a SessionTokenLayer with sign_ins keeps no stamps: it could \
+                 never let anybody in",
+            )),
             (Some(sign_ins), Some(stamp)) => {
                 let admitted = sign_ins.admits(who.subject(), stamp).await;
-                admitted.map_err(|error| match TokenRejection::from(error) {
-                    TokenRejection::Misconfigured(what) => {
-                        SourceError::misconfigured(what.message().to_owned())
-                    }
-                    _ => SourceError::unavailable("the stamp of a session cannot be looked at"),
-                })
+                admitted.map_err(|error| unknown(&error))
             }
         }
+    }
+}
+
+/// Nothing is logged here: that is for whoever asks who it is.
+fn unknown(error: &Error) -> SourceError {
+    match (error.recovery(), error.kind()) {
+        (Recovery::Retry { .. } | Recovery::Reauthenticate, _) | (_, ErrorKind::ShutDown) => {
+            SourceError::unavailable("the stamp of a session cannot be looked at")
+        }
+        _ => SourceError::misconfigured(error.to_string()),
     }
 }

@@ -4,6 +4,8 @@ mod future;
 mod identify;
 mod service;
 
+use std::sync::Arc;
+
 use tower_layer::Layer;
 
 pub use self::future::ResponseFuture;
@@ -39,6 +41,10 @@ use crate::source::SubjectSource;
 ///
 /// Where it cannot be known who the user is, requests go on as nobody's: only handlers that
 /// ask who it is are refused. A temporary failure never ends a session.
+///
+/// It asks before it is known whether the handler will: the store of the sessions, where the
+/// request has a session at all, and the stamp. Routes that never ask who it is, such as those
+/// of images, do without if they are added after the layer.
 #[derive(Debug, Clone)]
 pub struct SessionTokenLayer<Q> {
     settings: Settings<Q>,
@@ -51,7 +57,7 @@ impl<Q: SubjectSource> SessionTokenLayer<Q> {
             settings: Settings {
                 source,
                 sign_ins: None,
-                end_on_reauth: false,
+                end_on_reauth: Vec::new(),
                 scoped: false,
             },
         }
@@ -59,18 +65,29 @@ impl<Q: SubjectSource> SessionTokenLayer<Q> {
 
     /// Lets users sign out everywhere: a session whose stamp is an old one, or that has none,
     /// is ended, and its request is nobody's.
+    ///
+    /// The source has to keep stamps, see [`SignIn::with_stamp`](crate::SignIn::with_stamp).
+    /// With one that does not, such as [`TrustedHeader`](crate::TrustedHeader), everybody
+    /// whom it names is refused with a 500, and the log says why.
     #[must_use]
     pub fn sign_ins(mut self, sign_ins: &SignIns) -> Self {
         self.settings.sign_ins = Some(sign_ins.clone());
         self
     }
 
-    /// Ends the session of a user whose request was refused because a grant of theirs can no
-    /// longer be refreshed. By default it is kept: they are who they are, and only have to
-    /// connect again. For services where the provider's grant *is* the sign-in.
+    /// Ends the session of a user whose request was refused because their grant at `provider`
+    /// can no longer be refreshed. By default it is kept: they are who they are, and only have
+    /// to connect again. For services where the grant at that provider *is* the sign-in; other
+    /// grants end without the session, unless this is called for them, too.
+    ///
+    /// What counts is the answer: the rejection of a [`ValidToken`](crate::ValidToken) or of
+    /// [`Tokens`](crate::Tokens), answered as it is. A handler that takes an
+    /// `Option<ValidToken>`, or catches the rejection, has dealt with it, and the session goes
+    /// on; so it does with an error that the handler had from the manager itself, which does
+    /// not say whose grant it is about.
     #[must_use]
-    pub fn end_session_on_needs_reauth(mut self) -> Self {
-        self.settings.end_on_reauth = true;
+    pub fn end_session_on_needs_reauth(mut self, provider: impl Into<Arc<str>>) -> Self {
+        self.settings.end_on_reauth.push(provider.into());
         self
     }
 

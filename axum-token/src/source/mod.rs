@@ -44,6 +44,10 @@ use crate::rejection::{Forbidden, Misconfigured, TemporarilyUnavailable, TokenRe
 ///     }
 /// }
 /// ```
+///
+/// Beside [`SignIns`](crate::SignIns) a source also keeps the stamp of a sign-in:
+/// [`SignIn::stamp`], [`SignIn::with_stamp`]. [`TrustedHeader`] has none, and cannot be used
+/// with them: sessions end where the proxy says so.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say who the user is",
     label = "this is no `SubjectSource`",
@@ -83,6 +87,8 @@ pub trait SubjectSource: Clone + Send + Sync + 'static {
 pub struct SignIn {
     pub(crate) subject: Box<str>,
     pub(crate) stamp: Option<Secret>,
+    /// Whether its source knows of stamps, with or without one here.
+    pub(crate) keeps_stamps: bool,
 }
 
 impl SignIn {
@@ -91,12 +97,29 @@ impl SignIn {
         Self {
             subject: subject.into(),
             stamp: None,
+            keeps_stamps: false,
         }
     }
 
-    pub(crate) fn with_stamp(mut self, stamp: Option<Secret>) -> Self {
+    /// With the stamp that a source has kept of it: see [`stamp`](Self::stamp). `None` says
+    /// that this session has none, such as one from before there were stamps: where
+    /// [`SignIns`](crate::SignIns) are used it is over.
+    ///
+    /// A source that never calls this keeps no stamps. Beside `SignIns` that is a mistake of
+    /// the set-up, as it could never let anybody in: a 500, and not a 401.
+    #[must_use]
+    pub fn with_stamp(mut self, stamp: Option<Secret>) -> Self {
         self.stamp = stamp;
+        self.keeps_stamps = true;
         self
+    }
+
+    /// The stamp of [`SignIns::admit`](crate::SignIns::admit), for a source of your own: kept
+    /// where nobody but the service can read and write it, and given back by
+    /// [`with_stamp`](Self::with_stamp) on each request. It is a secret: whoever could write
+    /// it beside a subject would be that user.
+    pub fn stamp(&self) -> Option<&Secret> {
+        self.stamp.as_ref()
     }
 
     /// Your id of the user.

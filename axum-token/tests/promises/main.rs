@@ -5,6 +5,7 @@
 
 mod a_handler_gets_a_valid_token;
 mod attacks_change_nothing;
+mod leaving_leaves_nothing_behind;
 mod many_requests_make_one_exchange;
 mod mesh_attacks_change_nothing;
 mod mesh_rig;
@@ -15,5 +16,8 @@ mod scopes_end_with_the_handler;
 mod sessions_end_when_they_should;
 mod signing_out_everywhere;
 mod sockets_outlive_their_tokens;
+mod stamps_rig;
 mod support;
 mod users_in_private_cookies;
+#[cfg(feature = "tracing")]
+mod what_is_set_up_wrongly_is_told_once;

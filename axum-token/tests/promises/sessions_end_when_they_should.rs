@@ -58,9 +58,10 @@ async fn a_grant_that_has_ended_leaves_the_session_unless_told_otherwise() {
         rig.connect("ada").await;
         let layer = SessionTokenLayer::new(sessions::Sessions);
         let layer = if ends {
-            layer.end_session_on_needs_reauth()
+            layer.end_session_on_needs_reauth("demo")
         } else {
-            layer
+            // Another provider's grant is not the sign-in.
+            layer.end_session_on_needs_reauth("other")
         };
         let mut ada = Browser::new(rig.router_with(layer));
         ada.sign_in("ada").await;
@@ -75,12 +76,26 @@ async fn a_grant_that_has_ended_leaves_the_session_unless_told_otherwise() {
     }
 }
 
+/// The handler has dealt with it.
+#[tokio::test]
+async fn a_page_that_does_without_the_token_ends_nothing() {
+    let rig = Rig::new().await;
+    rig.connect("ada").await;
+    let layer = SessionTokenLayer::new(sessions::Sessions).end_session_on_needs_reauth("demo");
+    let mut ada = Browser::new(rig.router_with(layer));
+    ada.sign_in("ada").await;
+    rig.server.revoke_grant("ada");
+    rig.clock.advance(TTL);
+    assert_eq!(ada.get("/optional").await.body, "none");
+    assert_eq!(ada.get("/me").await.body, "ada");
+}
+
 /// Nor does a user who never connected lose theirs.
 #[tokio::test]
 async fn a_temporary_failure_never_ends_a_session() {
     let rig = Rig::new().await;
     rig.connect("ada").await;
-    let layer = SessionTokenLayer::new(sessions::Sessions).end_session_on_needs_reauth();
+    let layer = SessionTokenLayer::new(sessions::Sessions).end_session_on_needs_reauth("demo");
     let mut ada = Browser::new(rig.router_with(layer));
     ada.sign_in("ada").await;
     let before = rig.sessions.all();

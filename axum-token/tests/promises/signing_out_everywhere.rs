@@ -1,20 +1,19 @@
 //! A user who signs out everywhere is signed out everywhere, and nobody else is.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum_token::{Logout, SessionTokenLayer, SignIns, TokenRejection, Visitor, sessions};
-use futures_util::StreamExt as _;
-use futures_util::future::join_all;
-use http::StatusCode;
-use tower_token::testkit::ManualClock;
-use tower_token::{
-    ByteStore, Durability, EventKind, Expected, GrantKey, Group, KeyRing, Lease, LeaseOwner,
-    MemoryStore, Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, StoreErrorKind,
-    TokenManager, Version,
+use axum::routing::get;
+use axum_token::{
+    CurrentSubject, Logout, SessionTokenLayer, SignIn, SignIns, TokenRejection, TrustedHeader,
+    Visitor, sessions,
 };
+use futures_util::StreamExt as _;
+use futures_util::future::{join_all, select_ok};
+use http::{HeaderName, Method, StatusCode};
+use tower_token::testkit::ManualClock;
+use tower_token::{EventKind, GrantKey, KeyRing, SealedStore, Secret, TokenManager};
 
+use crate::stamps_rig::{Fixed, Loads, found, stamps, visitor};
 use crate::support::{Browser, Rig, TTL};
 
 async fn stamped() -> (Rig, Browser) {
@@ -99,12 +98,15 @@ async fn leaving_is_done_or_can_be_done_again() {
         .disconnect("other")
         .run(&manager)
         .await
+        .unwrap()
+        .complete()
         .unwrap();
     assert!(manager.token(&keys[0]).await.is_ok());
     assert!(manager.token(&keys[1]).await.is_err());
     assert_eq!(visitor(&layer).await, "SignedIn");
     // And none.
-    Logout::of(&ada).run(&manager).await.unwrap();
+    let none = Logout::of(&ada).run(&manager).await.unwrap();
+    none.complete().unwrap();
     assert!(manager.token(&keys[0]).await.is_ok());
 
     // Of her grants only, the stamp is none of those.
@@ -112,13 +114,15 @@ async fn leaving_is_done_or_can_be_done_again() {
         .disconnect_all()
         .run(&manager)
         .await
+        .unwrap()
+        .complete()
         .unwrap();
     assert!(manager.token(&keys[0]).await.is_err());
     assert_eq!(visitor(&layer).await, "SignedIn");
     let tokens = rig.server.connect("ada").into();
     manager.connect(&keys[0], tokens).await.unwrap();
 
-    // A provider that is gone from the configuration keeps nobody from leaving.
+    // A provider that is gone from the configuration keeps nobody from leaving, but says so.
     let opened = SealedStore::open(store.clone(), ring).await.unwrap();
     let without_demo = build()
         .store(opened)
@@ -127,7 +131,8 @@ async fn leaving_is_done_or_can_be_done_again() {
         .build()
         .await
         .unwrap();
-    leaving().run(&without_demo).await.unwrap();
+    let outcome = leaving().run(&without_demo).await.unwrap();
+    assert_eq!(outcome.left()[0].provider(), Some("demo"));
     assert_eq!(visitor(&layer).await, "Anonymous");
     assert!(manager.token(&eve).await.is_ok());
 }
@@ -163,6 +168,106 @@ async fn a_session_without_a_stamp_is_over() {
     let mut ada = Browser::new(rig.router_with(layer));
     ada.sign_in("ada").await;
     assert_eq!(ada.get("/me").await.status, StatusCode::UNAUTHORIZED);
+}
+
+/// Nobody could ever be let in: that is no 401.
+#[tokio::test]
+async fn a_source_that_never_has_a_stamp_is_a_mistake_of_the_set_up() {
+    let (rig, _) = stamped().await;
+    let header = HeaderName::from_static("x-user");
+    let layer = SessionTokenLayer::new(TrustedHeader::overwritten_by_proxy(header));
+    let router = axum::Router::new()
+        .route(
+            "/me",
+            get(async |user: CurrentSubject| user.as_str().to_owned()),
+        )
+        .layer(layer.sign_ins(&rig.sign_ins))
+        .with_state(rig.app.clone());
+    let mut browser = Browser::new(router);
+    let answer = browser.send(Method::GET, "/me", &[("x-user", "ada")]).await;
+    assert_eq!(answer.status, StatusCode::INTERNAL_SERVER_ERROR);
+    let nobody = browser.get("/me").await;
+    assert_eq!(nobody.status, StatusCode::UNAUTHORIZED);
+}
+
+/// What a source of one's own keeps of a sign-in, and reads again.
+#[tokio::test]
+async fn a_source_of_ones_own_carries_the_stamp() {
+    let (rig, _) = stamped().await;
+    let who = rig.sign_ins.admit("ada").await.unwrap();
+    let kept = who.stamp().unwrap().expose().to_owned();
+    for (stamp, expected) in [
+        (Some(Secret::from(kept.clone())), "SignedIn"),
+        (Some(Secret::from("another")), "Anonymous"),
+        // From before there were stamps.
+        (None, "Anonymous"),
+    ] {
+        let read = SignIn::new("ada").with_stamp(stamp);
+        let layer = SessionTokenLayer::new(Fixed(read)).sign_ins(&rig.sign_ins);
+        assert_eq!(visitor(&layer).await, expected);
+    }
+    let unstamped = SessionTokenLayer::new(Fixed(SignIn::new("ada"))).sign_ins(&rig.sign_ins);
+    assert_eq!(visitor(&unstamped).await, "Unknown");
+}
+
+/// The row of her stamp is damaged, or an old one, and she cannot repair it.
+#[tokio::test]
+async fn whose_stamp_cannot_be_read_signs_in_again() {
+    for rolled_back in [false, true] {
+        let (store, clock) = (Loads::default(), ManualClock::new());
+        let ring = KeyRing::generate().unwrap();
+        let of_all = stamps(store.clone(), &ring, &clock, SignIns::provider()).await;
+        let span = Duration::from_secs(60);
+        let checked = SignIns::provider_checked_every(span);
+        let manager = stamps(store.clone(), &ring, &clock, checked).await;
+        let sign_ins = SignIns::new(&manager);
+        let before = store.rows().await;
+        SignIns::new(&of_all).admit("ada").await.unwrap();
+        let old = store.rows().await;
+        sign_ins.sign_out_everywhere("ada").await.unwrap();
+        let who = sign_ins.admit("ada").await.unwrap();
+        if rolled_back {
+            for (row, bytes) in old {
+                store.forge(row, bytes);
+            }
+        } else {
+            store.damage_new(&before).await;
+        }
+        clock.advance(2 * span);
+        // Those who have a session keep it, and are not let in with what is not known.
+        let layer = SessionTokenLayer::new(Fixed(who)).sign_ins(&sign_ins);
+        assert_eq!(visitor(&layer).await, "Unknown");
+        let who = sign_ins.admit("ada").await.unwrap();
+        let again = SessionTokenLayer::new(Fixed(who)).sign_ins(&sign_ins);
+        assert_eq!(visitor(&again).await, "SignedIn");
+        // The stamp is another one.
+        assert_eq!(visitor(&layer).await, "Anonymous");
+    }
+}
+
+/// A store that answers slowly about one user.
+#[tokio::test]
+async fn a_first_sign_in_waits_for_nobody_elses() {
+    let (store, clock) = (Loads::default(), ManualClock::new());
+    let ring = KeyRing::generate().unwrap();
+    let manager = stamps(store.clone(), &ring, &clock, SignIns::provider()).await;
+    let sign_ins = SignIns::new(&manager);
+    let (begins, go) = store.pause();
+    let others = async {
+        begins.await.unwrap();
+        // Some of them may share a lock with her, but not all.
+        let users = (0..64).map(|user| format!("user-{user}"));
+        let admitted = users.map(|user| {
+            let sign_ins = sign_ins.clone();
+            Box::pin(async move { sign_ins.admit(&user).await })
+        });
+        let (admitted, _) = select_ok(admitted).await.unwrap();
+        go.send(()).unwrap();
+        admitted
+    };
+    let (ada, other) = tokio::join!(sign_ins.admit("ada"), others);
+    assert_eq!(ada.unwrap().subject(), "ada");
+    assert_ne!(other.subject(), "ada");
 }
 
 /// As an application does that disconnects every grant it finds.
@@ -246,140 +351,5 @@ async fn another_instance_sees_it_within_the_span_that_was_set() {
         one.sign_out_everywhere("ada").await.unwrap();
         clock.advance(span);
         assert_eq!(visitor(&layer).await, expected);
-    }
-}
-
-/// Always the same sign-in.
-#[derive(Debug, Clone)]
-struct Fixed(axum_token::SignIn);
-
-impl axum_token::SubjectSource for Fixed {
-    async fn subject(
-        &self,
-        _: &http::request::Parts,
-    ) -> Result<Option<axum_token::SignIn>, axum_token::SourceError> {
-        Ok(Some(self.0.clone()))
-    }
-}
-
-async fn visitor(layer: &SessionTokenLayer<Fixed>) -> String {
-    let shown = format!("{:?}", found(layer).await.unwrap());
-    shown.split('(').next().unwrap().to_owned()
-}
-
-async fn found(layer: &SessionTokenLayer<Fixed>) -> Option<Visitor> {
-    use tower::{Layer as _, ServiceExt as _};
-    let inner = tower::service_fn(|request: http::Request<()>| async move {
-        let visitor = request.extensions().get::<Visitor>().cloned();
-        Ok::<_, std::convert::Infallible>(http::Response::new(visitor))
-    });
-    let response = layer.layer(inner).oneshot(http::Request::new(())).await;
-    response.unwrap().into_body()
-}
-
-async fn stamps(
-    store: Loads,
-    ring: &KeyRing,
-    clock: &ManualClock,
-    provider: tower_token::Provider,
-) -> TokenManager {
-    TokenManager::builder()
-        .store(SealedStore::open(store, ring.clone()).await.unwrap())
-        .provider(provider)
-        .clock(clock.clone())
-        .build()
-        .await
-        .unwrap()
-}
-
-/// Counts what is read, and fails when told to.
-#[derive(Clone, Default)]
-struct Loads {
-    rows: MemoryStore,
-    loads: Arc<AtomicUsize>,
-    broken: Arc<std::sync::atomic::AtomicBool>,
-}
-
-impl Loads {
-    fn loads(&self) -> usize {
-        self.loads.load(Ordering::SeqCst)
-    }
-
-    fn set_broken(&self, broken: bool) {
-        self.broken.store(broken, Ordering::SeqCst);
-    }
-
-    fn check(&self) -> Result<(), StoreError> {
-        if self.broken.load(Ordering::SeqCst) {
-            return Err(StoreError::new(StoreErrorKind::Unavailable, "told to fail"));
-        }
-        Ok(())
-    }
-}
-
-impl ByteStore for Loads {
-    async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        let nth = self.loads.fetch_add(1, Ordering::SeqCst);
-        self.check()?;
-        // As a store that is asked over a network: others go on meanwhile, further or less far.
-        for _ in 0..nth * 7 % 40 {
-            tokio::task::yield_now().await;
-        }
-        self.rows.load(key).await
-    }
-
-    async fn save(
-        &self,
-        key: &RowKey,
-        row: SealedRow,
-        expected: Expected,
-    ) -> Result<SaveOutcome, StoreError> {
-        self.rows.save(key, row, expected).await
-    }
-
-    async fn lease(
-        &self,
-        key: &RowKey,
-        owner: LeaseOwner,
-        ttl: Duration,
-    ) -> Result<Lease, StoreError> {
-        self.rows.lease(key, owner, ttl).await
-    }
-
-    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
-        self.rows.release(key, owner).await
-    }
-
-    async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.check()?;
-        self.rows.list(group).await
-    }
-
-    async fn scan(
-        &self,
-        after: Option<&RowKey>,
-        limit: usize,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.scan(after, limit).await
-    }
-
-    async fn claim_due(
-        &self,
-        limit: usize,
-        ttl: Duration,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.claim_due(limit, ttl).await
-    }
-
-    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
-        self.rows.purge(key, version).await
-    }
-
-    fn durability(&self) -> Durability {
-        self.rows.durability()
-    }
-
-    async fn close(&self) {
-        self.rows.close().await;
     }
 }

@@ -194,14 +194,19 @@ async fn leave(
     session: Session,
 ) -> Result<(), TokenRejection> {
     let logout = Logout::of(&user).disconnect_all().everywhere(&app.sign_ins);
-    logout.run(app.tokens.manager()).await?;
-    sessions::sign_out(&session).await
+    let outcome = logout.run(app.tokens.manager()).await?;
+    sessions::sign_out(&session).await?;
+    outcome.complete()
 }
 
 async fn connect(State(app): State<App>, user: CurrentSubject) -> Result<(), TokenRejection> {
     let tokens = app.consent.lock().take().unwrap();
-    let key = user.grant_key("demo");
-    Ok(app.tokens.manager().connect(&key, tokens).await?)
+    let (manager, key) = (app.tokens.manager(), user.grant_key("demo"));
+    manager.connect(&key, tokens).await?;
+    if !user.is_signed_in().await? {
+        manager.disconnect(&key).await?;
+    }
+    Ok(())
 }
 
 async fn note(session: Session, Path(text): Path<String>) {

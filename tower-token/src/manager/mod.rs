@@ -213,18 +213,33 @@ impl TokenManager {
     /// Every connection of one user, also those that need the user to connect again.
     ///
     /// A row that does not open, or is older than it was before, is left out; asking for its
-    /// [`token`](Self::token) says what is wrong with it.
+    /// [`token`](Self::token) says what is wrong with it, and
+    /// [`unreadable_grants`](Self::unreadable_grants) how many there are.
     pub async fn grants(&self, subject: &str) -> Result<Vec<Grant>, Error> {
         let records = self.0.store.list(subject).await?;
-        let current = |record: &Record| {
-            let seen = self.0.cache.with(&record.grant.key, |slot| slot.seen());
-            seen.is_none_or(|seen| record.rank() >= seen)
-        };
+        let records = records.into_iter().filter_map(Result::ok);
         Ok(records
-            .into_iter()
-            .filter(|record| !record.grant.is_disconnected() && current(record))
+            .filter(|record| !record.grant.is_disconnected() && self.0.is_current(record))
             .map(|record| record.grant)
             .collect())
+    }
+
+    /// How many rows of one user [`grants`](Self::grants) leaves out because they do not open,
+    /// or are older than before. Nothing can be told of a row that does not open but whose
+    /// user's it is; a [`disconnect`](Self::disconnect) of its key replaces it, and its tokens
+    /// cannot be revoked.
+    pub async fn unreadable_grants(&self, subject: &str) -> Result<usize, Error> {
+        let records = self.0.store.list(subject).await?;
+        let readable = |record: &Result<Record, Error>| {
+            let record = record.as_ref().ok();
+            record.is_some_and(|record| self.0.is_current(record))
+        };
+        Ok(records.iter().filter(|record| !readable(record)).count())
+    }
+
+    /// The names of the providers that were registered, in no order.
+    pub fn providers(&self) -> impl Iterator<Item = &str> {
+        self.0.providers.keys().map(|name| &**name)
     }
 
     /// Looks after every grant now: what the sweeper does for those that are due, for all.
@@ -338,6 +353,12 @@ impl Shared {
             slot.fingerprint(|| self.store.fingerprint(key));
             slot
         }))
+    }
+
+    /// Whether nothing newer than it was seen before.
+    fn is_current(&self, record: &Record) -> bool {
+        let seen = self.cache.with(&record.grant.key, |slot| slot.seen());
+        seen.is_none_or(|seen| record.rank() >= seen)
     }
 
     /// The row of `slot`, which serves nothing older from here on. One that is older than what was seen of it before counts as one

@@ -105,11 +105,11 @@ impl SealedStore {
             .await?)
     }
 
-    /// Every grant of one user that opens.
-    pub(crate) async fn list(&self, subject: &str) -> Result<Vec<Record>, Error> {
+    /// Every grant of one user, or why its row does not open.
+    pub(crate) async fn list(&self, subject: &str) -> Result<Vec<Result<Record, Error>>, Error> {
         let rows = self.store.list(self.keyset.group(subject)).await?;
         let records = rows.iter().map(|(row_key, row)| self.opened(row_key, row));
-        Ok(records.filter_map(Result::ok).collect())
+        Ok(records.collect())
     }
 
     /// Rows that are due, each given to one claimer until `ttl` is over.
