@@ -150,7 +150,7 @@ async fn a_store_that_cannot_be_written_ends_nothing() {
     rig.connect("ada").await;
     let layer = SessionTokenLayer::new(sessions::Sessions)
         .sign_ins(&rig.sign_ins)
-        .end_session_on_needs_reauth();
+        .end_session_on_needs_reauth("demo");
     let mut ada = Browser::new(rig.router_with(layer));
     ada.sign_in("ada").await;
     ada.post("/note/mine").await;
