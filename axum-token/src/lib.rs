@@ -180,6 +180,7 @@ mod session_token;
 mod sign_ins;
 mod source;
 mod state;
+mod turns;
 mod visitor;
 
 pub use self::extract::{ByName, ProviderName, Tokens, ValidToken};

@@ -1,13 +1,11 @@
 //! Signing out everywhere.
 
 use std::fmt;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use tokio::sync::Mutex;
 use tower_token::{
     Error, ErrorKind, GrantKey, Provider, RefreshError, RefreshRequest, Refresher, Rotation,
     Secret, TokenManager, TokenResponse,
@@ -15,6 +13,7 @@ use tower_token::{
 
 use crate::rejection::{Misconfigured, TokenRejection};
 use crate::source::SignIn;
+use crate::turns::Turns;
 
 /// Lets a user sign out everywhere: each session carries the stamp that the user had when it
 /// began, and is over when the user has another one.
@@ -68,7 +67,7 @@ use crate::source::SignIn;
 #[derive(Clone)]
 pub struct SignIns {
     manager: TokenManager,
-    first: Arc<Locks>,
+    first: Arc<Turns>,
 }
 
 impl SignIns {
@@ -99,7 +98,7 @@ impl SignIns {
     pub fn new(manager: &TokenManager) -> Self {
         Self {
             manager: manager.clone(),
-            first: Arc::new(Locks::new()),
+            first: Arc::new(Turns::new()),
         }
     }
 
@@ -145,7 +144,7 @@ impl SignIns {
 
     /// Two first sign-ins at once must not end each other.
     async fn first_stamp(&self, subject: &str) -> Result<Secret, TokenRejection> {
-        let _first = self.first.of(subject).lock().await;
+        let _turn = self.first.take(subject).await;
         if let Some(stamp) = self.readable_stamp(subject).await? {
             return Ok(stamp);
         }
@@ -179,26 +178,6 @@ fn is_absent(error: &Error) -> bool {
 /// Nobody's check may pass by this, and none may end a session by it.
 fn is_unreadable(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Damaged | ErrorKind::RolledBack)
-}
-
-/// Held while first stamps are made: by those of one user, and of a few others by chance.
-struct Locks {
-    locks: [Mutex<()>; 64],
-    hasher: RandomState,
-}
-
-impl Locks {
-    fn new() -> Self {
-        Self {
-            locks: std::array::from_fn(|_| Mutex::new(())),
-            hasher: RandomState::new(),
-        }
-    }
-
-    fn of(&self, subject: &str) -> &Mutex<()> {
-        let nth = self.hasher.hash_one(subject) as usize % self.locks.len();
-        &self.locks[nth]
-    }
 }
 
 /// Refreshing a stamp is looking at it again: the store may hold a newer one.

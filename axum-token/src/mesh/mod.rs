@@ -6,7 +6,6 @@ mod body;
 mod connections;
 mod id;
 mod link_token;
-mod turns;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,10 +17,10 @@ use axum::routing::{delete, get, post};
 use axum_core::extract::FromRef;
 use tower_token::{Grant, LinkTokenRequest, MeshLink};
 
-use self::turns::Turns;
 use crate::layers::{NoStoreLayer, SameOriginLayer};
 use crate::origin::PublicOrigin;
 use crate::state::TokenState;
+use crate::turns::Turns;
 
 /// Routes for pages with Mesh's SDK (feature `mesh`), for whoever is signed in:
 ///
