@@ -31,15 +31,17 @@ const MARKS: [&str; 8] = [
 /// Everything that lib.rs and the testkit export. A new name has to be added here, and to the
 /// test below if a secret could get into it.
 const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthServer AuthServerBuilder \
-    Authorization ByteStore ClientAssertion Clock CloneBody Counts Durability Error \
-    ErrorKind Event EventKind Events Expected Fault Fingerprint Freshness Grant GrantKey \
-    GrantState Group IntoProvider InvalidMeshPayload InvalidTokenResponse Issued JsonBody \
-    KeyRing Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker \
-    MeshCounts MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder NoReplay NotSent \
-    OAuth2 Placement Provider ReauthReason Recovery RefreshError RefreshRequest \
-    RefreshWindow Refresher Replay ResponseFuture Revoker Rotation Row RowKey SaveOutcome \
-    SealedRow SealedStore Secret Serial SledStore StoreError StoreErrorKind SweepAction \
-    SweepItem SweepReport SystemClock Timestamp TokenLayer TokenManager TokenManagerBuilder \
+    Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService Buffered ByteStore \
+    ClientAssertion Clock CloneBody Counts Durability Error ErrorKind Event EventKind Events \
+    Expected Fault Fingerprint Freshness Grant GrantKey GrantState Group IntoProvider \
+    InvalidMeshPayload InvalidTokenResponse Issued JsonBody KeyRing Lease LeaseOwner \
+    LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker MeshCounts MeshGrant MeshLink \
+    MeshPayload MeshServer MeshServerBuilder NoReplay NotSent OAuth2 PeekedBody Placement \
+    Provider ReauthReason Recovery RefreshError RefreshRequest RefreshWindow Refresher \
+    RefusalFuture RefusalLayer RefusalService Replay ReplayAgain ReplayBody ReplayBodyError \
+    ResponseFuture Revoker Rotation Row RowKey SaveOutcome SealedRow SealedStore Secret \
+    Serial SledStore StoreError StoreErrorKind SweepAction SweepItem SweepReport SystemClock \
+    Timestamp TokenHeader TokenLayer TokenManager TokenManagerBuilder TokenRefused \
     TokenRequest TokenResponse TokenService TokenServiceError Verdict VerdictRule Version";
 
 #[test]

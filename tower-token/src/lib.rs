@@ -110,8 +110,10 @@ pub use self::grant::{
 };
 pub use self::key::GrantKey;
 pub use self::layer::{
-    Authorization, CloneBody, JsonBody, NoReplay, Placement, Replay, ResponseFuture, TokenLayer,
-    TokenRequest, TokenService, TokenServiceError,
+    Authorization, BodyRefusalFuture, BodyRefusalLayer, BodyRefusalService, Buffered, CloneBody,
+    JsonBody, NoReplay, PeekedBody, Placement, RefusalFuture, RefusalLayer, RefusalService, Replay,
+    ReplayAgain, ReplayBody, ReplayBodyError, ResponseFuture, TokenHeader, TokenLayer,
+    TokenRefused, TokenRequest, TokenService, TokenServiceError,
 };
 pub use self::manager::{SweepAction, SweepItem, SweepReport, TokenManager, TokenManagerBuilder};
 pub use self::provider::{

@@ -49,7 +49,7 @@ impl AccessToken {
         expires_at: Option<Timestamp>,
     ) -> Result<Self, Error> {
         Ok(Self(Arc::new(Inner {
-            header: authorization(token)?,
+            header: header(SCHEME, token.expose())?,
             serial,
             started,
             expires_at,
@@ -59,6 +59,14 @@ impl AccessToken {
     /// The value of the `Authorization` header, marked sensitive.
     pub fn authorization(&self) -> &HeaderValue {
         &self.0.header
+    }
+
+    /// The value of another header: the token after a word and a space, or alone.
+    pub(crate) fn header(&self, scheme: Option<&str>) -> Result<HeaderValue, Error> {
+        match scheme {
+            Some(scheme) => header(&format!("{scheme} "), self.expose()),
+            None => header("", self.expose()),
+        }
     }
 
     /// The token itself, for APIs that take it elsewhere than in the header.
@@ -98,18 +106,17 @@ impl fmt::Debug for AccessToken {
 }
 
 /// The header value, in one exact buffer that is wiped with its last clone.
-fn authorization(token: &Secret) -> Result<HeaderValue, Error> {
-    let token = token.as_bytes();
+fn header(prefix: &str, token: &str) -> Result<HeaderValue, Error> {
     // RFC 6749 appendix A.12: visible ASCII. A space would end a bearer token early.
-    if token.is_empty() || !token.iter().all(u8::is_ascii_graphic) {
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(Error::new(
             ErrorKind::InvalidResponse,
             "the access token is empty or holds characters that a header cannot carry",
         ));
     }
-    let mut value = Vec::with_capacity(SCHEME.len() + token.len());
-    value.extend_from_slice(SCHEME.as_bytes());
-    value.extend_from_slice(token);
+    let mut value = Vec::with_capacity(prefix.len() + token.len());
+    value.extend_from_slice(prefix.as_bytes());
+    value.extend_from_slice(token.as_bytes());
     let mut header =
         HeaderValue::from_maybe_shared(wiped(Zeroizing::new(value))).map_err(|_| {
             Error::new(

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
@@ -13,6 +14,8 @@ use tower_service::Service;
 use super::challenge::insufficient_scope;
 use super::error::TokenServiceError;
 use super::placement::{Authorization, Placement};
+use super::refusal::TokenRefused;
+use super::replay::{CloneBody, Replay};
 use super::request::TokenRequest;
 use crate::error::Error;
 use crate::grant::{AccessToken, Serial};
@@ -21,47 +24,52 @@ use crate::manager::Shared;
 pin_project! {
     /// The response future of [`TokenService`](super::TokenService).
     #[must_use = "futures do nothing unless polled"]
-    pub struct ResponseFuture<S, B, P = Authorization>
+    pub struct ResponseFuture<S, B, R = CloneBody, P = Authorization>
     where
-        S: Service<Request<B>>,
+        R: Replay<B>,
+        S: Service<Request<R::Body>>,
     {
         #[pin]
-        state: State<S, B, P>,
+        state: State<S, B, R, P>,
     }
 }
 
 /// The wait for a newer token, and what to do with it.
-type Healing<S, B, P> = (Boxed<Option<AccessToken>>, Box<Again<S, B, P>>);
+type Healing<S, K, P> = (Boxed<Option<AccessToken>>, Second<S, K, P>);
+
+/// Whose second attempt it is, and what it takes.
+type Second<S, K, P> = (Asked, Box<Resend<S, K, P>>);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, B, P>
+    enum State<S, B, R, P>
     where
-        S: Service<Request<B>>,
+        R: Replay<B>,
+        S: Service<Request<R::Body>>,
     {
         /// Refused before anything was sent.
         Failed { error: Option<Error> },
         /// Waiting for a token; nothing was sent yet.
         Waiting {
             token: Boxed<Result<AccessToken, Error>>,
-            unsent: Option<Box<Unsent<S, B, P>>>,
+            unsent: Option<Box<Unsent<S, B, R, P>>>,
         },
         /// Sent with a token; a 401 can still be healed.
         Calling {
             #[pin]
             response: S::Future,
-            kept: Option<Kept<S, B, P>>,
+            kept: Option<Kept<S, R::Again, P>>,
         },
         /// Refused with a 401; waiting for a newer token.
         Healing {
             token: Boxed<Option<AccessToken>>,
             refused: Option<S::Response>,
-            again: Option<Box<Again<S, B, P>>>,
+            again: Option<Second<S, R::Again, P>>,
         },
         /// A newer token is there; waiting for the service to be ready again.
-        Resending { again: Box<Again<S, B, P>> },
+        Resending { again: Box<Again<S, R::Body>> },
         /// Whatever this answers is the answer.
         Last {
             #[pin]
@@ -73,21 +81,34 @@ pin_project! {
 }
 
 /// A request that waits for its token.
-pub(super) struct Unsent<S, B, P> {
+pub(super) struct Unsent<S, B, R: Replay<B>, P> {
     /// It was polled ready.
     pub(super) service: S,
-    pub(super) request: Request<B>,
-    pub(super) copy: Option<Request<B>>,
+    pub(super) request: Request<R::Body>,
+    pub(super) copy: Option<Copy<R::Again>>,
     pub(super) manager: Arc<Shared>,
     pub(super) wanted: TokenRequest,
     pub(super) placement: P,
 }
 
+/// All of a request, the user's extensions included, before a token went in.
+pub(super) struct Copy<K> {
+    pub(super) head: Parts,
+    pub(super) body: K,
+}
+
 /// What a 401 would need.
-pub(super) struct Kept<S, B, P> {
+pub(super) struct Kept<S, K, P> {
     pub(super) asked: Asked,
     pub(super) serial: Serial,
-    pub(super) again: Option<Box<Again<S, B, P>>>,
+    pub(super) again: Option<Box<Resend<S, K, P>>>,
+}
+
+/// A copy of the request, and what to send it by.
+pub(super) struct Resend<S, K, P> {
+    pub(super) copy: Copy<K>,
+    pub(super) service: S,
+    pub(super) placement: P,
 }
 
 /// Who was asked for a token, and for which.
@@ -105,17 +126,17 @@ impl Asked {
     }
 }
 
-/// The request once more, and what to send it by.
-pub(super) struct Again<S, B, P> {
-    pub(super) asked: Asked,
-    pub(super) service: S,
-    pub(super) request: Option<Request<B>>,
-    pub(super) placement: P,
+/// The request once more.
+struct Again<S, B> {
+    asked: Asked,
+    service: S,
+    request: Option<Request<B>>,
 }
 
-impl<S, B, P> ResponseFuture<S, B, P>
+impl<S, B, R, P> ResponseFuture<S, B, R, P>
 where
-    S: Service<Request<B>>,
+    R: Replay<B>,
+    S: Service<Request<R::Body>>,
 {
     pub(super) fn failed(error: Error) -> Self {
         let error = Some(error);
@@ -133,14 +154,14 @@ where
         }
     }
 
-    pub(super) fn calling(response: S::Future, kept: Kept<S, B, P>) -> Self {
+    pub(super) fn calling(response: S::Future, kept: Kept<S, R::Again, P>) -> Self {
         let kept = Some(kept);
         Self {
             state: State::Calling { response, kept },
         }
     }
 
-    pub(super) fn waiting(unsent: Unsent<S, B, P>) -> Self {
+    pub(super) fn waiting(unsent: Unsent<S, B, R, P>) -> Self {
         let manager = Arc::clone(&unsent.manager);
         let wanted = unsent.wanted.clone();
         let token: Boxed<Result<AccessToken, Error>> =
@@ -152,10 +173,11 @@ where
     }
 }
 
-impl<S, B, P, A> Future for ResponseFuture<S, B, P>
+impl<S, B, R, P, A> Future for ResponseFuture<S, B, R, P>
 where
-    S: Service<Request<B>, Response = Response<A>> + Clone,
-    P: Placement<B> + Clone,
+    R: Replay<B>,
+    S: Service<Request<R::Body>, Response = Response<A>> + Clone,
+    P: Placement<R::Body> + Clone,
 {
     type Output = Result<Response<A>, TokenServiceError<S::Error>>;
 
@@ -183,7 +205,8 @@ where
                     if let Some(kept) = &kept {
                         kept.asked.answered(&response);
                     }
-                    match kept.filter(|_| is_refusal(&response)).and_then(Kept::heal) {
+                    let refused = kept.filter(|_| is_refusal(&response));
+                    match refused.and_then(|kept| kept.heal(R::hold)) {
                         None => return Poll::Ready(Ok(response)),
                         Some((token, again)) => State::Healing {
                             token,
@@ -198,8 +221,10 @@ where
                     again,
                 } => {
                     let token = ready!(token.as_mut().poll(cx));
-                    let again = again.take().zip(token);
-                    match again.and_then(|(again, token)| again.authorized(&token)) {
+                    let second = again.take().zip(token).and_then(|((asked, again), token)| {
+                        again.with_token(asked, R::again, &token)
+                    });
+                    match second {
                         Some(again) => State::Resending { again },
                         // No better token: the 401 is the answer.
                         None => match refused.take() {
@@ -233,33 +258,34 @@ where
 
 /// Whether an API refuses the token itself, rather than what it is used for.
 fn is_refusal<A>(response: &Response<A>) -> bool {
-    response.status() == StatusCode::UNAUTHORIZED && !insufficient_scope(response.headers())
+    let says_so = response.status() == StatusCode::UNAUTHORIZED
+        || response.extensions().get::<TokenRefused>().is_some();
+    says_so && !insufficient_scope(response.headers())
 }
 
-impl<S, B, P, A> Unsent<S, B, P>
+impl<S, B, R, P, A> Unsent<S, B, R, P>
 where
-    S: Service<Request<B>, Response = Response<A>> + Clone,
-    P: Placement<B> + Clone,
+    R: Replay<B>,
+    S: Service<Request<R::Body>, Response = Response<A>> + Clone,
+    P: Placement<R::Body> + Clone,
 {
-    fn send(mut self, token: &AccessToken) -> State<S, B, P> {
+    fn send(mut self, token: &AccessToken) -> State<S, B, R, P> {
         if let Err(error) = self.placement.place(token, &mut self.request) {
             let error = Some(error);
             return State::Failed { error };
         }
-        let asked = Asked {
-            manager: self.manager,
-            wanted: self.wanted,
-        };
-        let again = self.copy.take().map(|request| {
-            Box::new(Again {
-                asked: asked.clone(),
+        let again = self.copy.take().map(|copy| {
+            Box::new(Resend {
+                copy,
                 service: self.service.clone(),
-                request: Some(request),
                 placement: self.placement.clone(),
             })
         });
         let kept = Kept {
-            asked,
+            asked: Asked {
+                manager: self.manager,
+                wanted: self.wanted,
+            },
             serial: token.serial(),
             again,
         };
@@ -270,16 +296,18 @@ where
     }
 }
 
-impl<S, B, P> Kept<S, B, P> {
+impl<S, K, P> Kept<S, K, P> {
     /// Begins to get a newer token. `None` if the request cannot be sent again: the
     /// refresh then happens behind.
-    fn heal(self) -> Option<Healing<S, B, P>> {
+    fn heal(self, hold: impl FnOnce(&mut K) -> bool) -> Option<Healing<S, K, P>> {
         let Self {
-            asked: Asked { manager, wanted },
+            asked,
             serial,
             again,
         } = self;
-        let Some(again) = again else {
+        let held = again.and_then(|mut again| hold(&mut again.copy.body).then_some(again));
+        let Asked { manager, wanted } = asked.clone();
+        let Some(again) = held else {
             manager.replace_refused_behind(&wanted.key, wanted.which(), serial);
             return None;
         };
@@ -288,21 +316,36 @@ impl<S, B, P> Kept<S, B, P> {
                 .replace_refused(&wanted.key, wanted.which(), serial)
                 .await
         });
-        Some((token, again))
+        Some((token, (asked, again)))
     }
 }
 
-impl<S, B, P: Placement<B>> Again<S, B, P> {
-    /// With the newer token in it, if that can be done, as it was the first time.
-    fn authorized(mut self: Box<Self>, token: &AccessToken) -> Option<Box<Self>> {
-        self.placement.place(token, self.request.as_mut()?).ok()?;
-        Some(self)
+impl<S, K, P> Resend<S, K, P> {
+    /// The request with the newer token in it, if that can be done, as it was the first time.
+    fn with_token<B>(
+        self,
+        asked: Asked,
+        replay: impl FnOnce(K) -> Option<B>,
+        token: &AccessToken,
+    ) -> Option<Box<Again<S, B>>>
+    where
+        P: Placement<B>,
+    {
+        let Copy { head, body } = self.copy;
+        let mut request = Request::from_parts(head, replay(body)?);
+        self.placement.place(token, &mut request).ok()?;
+        Some(Box::new(Again {
+            asked,
+            service: self.service,
+            request: Some(request),
+        }))
     }
 }
 
-impl<S, B, P> fmt::Debug for ResponseFuture<S, B, P>
+impl<S, B, R, P> fmt::Debug for ResponseFuture<S, B, R, P>
 where
-    S: Service<Request<B>>,
+    R: Replay<B>,
+    S: Service<Request<R::Body>>,
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseFuture").finish_non_exhaustive()

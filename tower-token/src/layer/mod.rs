@@ -1,9 +1,13 @@
 //! The outbound middleware: tokens into requests, 401s healed.
 
+mod body_refusal;
+mod buffered;
 mod challenge;
 mod error;
 mod future;
+mod header;
 mod placement;
+mod refusal;
 mod replay;
 mod request;
 mod service;
@@ -13,11 +17,15 @@ use std::sync::Arc;
 
 use tower_layer::Layer;
 
+pub use self::body_refusal::{BodyRefusalFuture, BodyRefusalLayer, BodyRefusalService, PeekedBody};
+pub use self::buffered::{Buffered, ReplayAgain, ReplayBody, ReplayBodyError};
 #[cfg(fuzzing)]
 pub(crate) use self::challenge::insufficient_scope;
 pub use self::error::TokenServiceError;
 pub use self::future::ResponseFuture;
+pub use self::header::TokenHeader;
 pub use self::placement::{Authorization, JsonBody, Placement};
+pub use self::refusal::{RefusalFuture, RefusalLayer, RefusalService, TokenRefused};
 pub use self::replay::{CloneBody, NoReplay, Replay};
 pub use self::request::TokenRequest;
 pub use self::service::TokenService;
@@ -102,6 +110,38 @@ impl<R, P> TokenLayer<R, P> {
             replay,
             placement: self.placement,
         }
+    }
+
+    /// Lets streams be sent twice. A body goes out as it comes; up to `limit` bytes of what
+    /// went by are kept until the response is there, a little more than the data for each piece.
+    /// After a 401 the first request stands still. With a newer token a second one begins with
+    /// what was kept and goes on from where the first was cut, whose connection is given up as
+    /// soon as its client asks for more of the body; without one the first goes on, and the 401 is
+    /// returned. So it is where too much had gone by; the token is then refreshed behind.
+    ///
+    /// A client that reports a failed write in place of the 401 that came before it returns that
+    /// failure. The client below gets a [`ReplayBody`] in place of the body, which no
+    /// [`JsonBody`] can be put into.
+    ///
+    /// ```
+    /// # use tower_token::*;
+    /// use bytes::Bytes;
+    /// use http_body_util::{StreamBody, combinators::UnsyncBoxBody};
+    /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+    /// use tower::ServiceBuilder;
+    ///
+    /// # fn f(manager: TokenManager) {
+    /// // Any stream that cannot be cloned.
+    /// type Upload = UnsyncBoxBody<Bytes, std::io::Error>;
+    ///
+    /// let http: Client<_, ReplayBody<Upload>> = Client::builder(TokioExecutor::new()).build_http();
+    /// let tokens = TokenLayer::new(&manager).buffered(64 * 1024);
+    /// let client = ServiceBuilder::new().layer(tokens).service(http);
+    /// # let _ = client;
+    /// # }
+    /// ```
+    pub fn buffered(self, limit: usize) -> TokenLayer<Buffered, P> {
+        self.replay(Buffered::new(limit))
     }
 
     /// Where the token goes: by default into the header [`Authorization`].

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use http_body::Body;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
@@ -17,21 +17,23 @@ use crate::error::Error;
 use crate::grant::AccessToken;
 use crate::secret::wiped_json;
 
-/// Where in a request the token goes: [`Authorization`], the default, or [`JsonBody`].
+/// Where in a request the token goes: [`Authorization`], the default,
+/// [`TokenHeader`](crate::TokenHeader) or [`JsonBody`].
 ///
-/// Implement it for an API that wants it elsewhere. A URL is the wrong place: it ends up in
-/// logs and histories (RFC 9700 section 4.3.2).
+/// There is none for a query parameter, and there should be none: URLs end up in logs, histories
+/// and `Referer` headers (RFC 9700 section 4.3.2). Implement this for an API that wants its token
+/// in yet another place.
 ///
 /// ```
-/// use http::{HeaderValue, Request};
+/// use http::{HeaderMap, HeaderValue, Request};
 /// use tower_token::{AccessToken, Error, Placement};
 ///
 /// #[derive(Clone)]
 /// struct ApiKeyHeader;
 ///
 /// impl<B> Placement<B> for ApiKeyHeader {
-///     fn is_placed(&self, request: &Request<B>) -> bool {
-///         request.headers().contains_key("x-api-key")
+///     fn is_placed(&self, headers: &HeaderMap) -> bool {
+///         headers.contains_key("x-api-key")
 ///     }
 ///
 ///     fn place(&self, token: &AccessToken, request: &mut Request<B>) -> Result<(), Error> {
@@ -49,8 +51,8 @@ use crate::secret::wiped_json;
     note = "`JsonBody` takes bodies that are made from `Bytes`, such as `Full<Bytes>`"
 )]
 pub trait Placement<B> {
-    /// Whether the request carries one already: it is then passed on untouched.
-    fn is_placed(&self, request: &Request<B>) -> bool;
+    /// Whether a request of these headers carries one already: it is then passed on untouched.
+    fn is_placed(&self, headers: &HeaderMap) -> bool;
 
     /// Puts `token` into the request, in place of one that it may carry from an earlier try.
     /// After an error, for which there is [`Error::cannot_place`], it is not sent.
@@ -62,8 +64,8 @@ pub trait Placement<B> {
 pub struct Authorization;
 
 impl<B> Placement<B> for Authorization {
-    fn is_placed(&self, request: &Request<B>) -> bool {
-        request.headers().contains_key(AUTHORIZATION)
+    fn is_placed(&self, headers: &HeaderMap) -> bool {
+        headers.contains_key(AUTHORIZATION)
     }
 
     fn place(&self, token: &AccessToken, request: &mut Request<B>) -> Result<(), Error> {
@@ -119,7 +121,7 @@ impl<B> Placement<B> for JsonBody
 where
     B: Body + From<Bytes>,
 {
-    fn is_placed(&self, _: &Request<B>) -> bool {
+    fn is_placed(&self, _: &HeaderMap) -> bool {
         false
     }
 

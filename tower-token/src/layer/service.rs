@@ -8,7 +8,7 @@ use tower_service::Service;
 
 use super::Settings;
 use super::error::TokenServiceError;
-use super::future::{Again, Asked, Kept, ResponseFuture, Unsent};
+use super::future::{Asked, Copy, Kept, Resend, ResponseFuture, Unsent};
 use super::placement::{Authorization, Placement};
 use super::replay::{CloneBody, Replay};
 use super::request::TokenRequest;
@@ -78,29 +78,37 @@ impl Settings {
 
 impl<S, R, P, B, A> Service<Request<B>> for TokenService<S, R, P>
 where
-    S: Service<Request<B>, Response = Response<A>> + Clone,
     R: Replay<B>,
-    P: Placement<B> + Clone,
+    S: Service<Request<R::Body>, Response = Response<A>> + Clone,
+    P: Placement<R::Body> + Clone,
 {
     type Response = Response<A>;
     type Error = TokenServiceError<S::Error>;
-    type Future = ResponseFuture<S, B, P>;
+    type Future = ResponseFuture<S, B, R, P>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx).map_err(TokenServiceError::Inner)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        let wanted = match self
-            .settings
-            .plan(&request, self.placement.is_placed(&request))
-        {
-            Ok(Plan::Attach(wanted)) => wanted,
-            Ok(Plan::PassThrough) => return ResponseFuture::last(self.inner.call(request)),
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let placed = self.placement.is_placed(request.headers());
+        let plan = match self.settings.plan(&request, placed) {
+            Ok(plan) => plan,
             Err(error) => return ResponseFuture::failed(error),
         };
+        let (head, body) = request.into_parts();
+        let retry = matches!(&plan, Plan::Attach(wanted) if wanted.retry);
+        let (body, again) = self.replay.begin(body, retry);
         // Copied before the token goes in, so that a retry starts from what was given.
-        let copy = wanted.retry.then(|| self.copy(&request)).flatten();
+        let copy = again.map(|body| Copy {
+            head: head.clone(),
+            body,
+        });
+        let mut request = Request::from_parts(head, body);
+        let wanted = match plan {
+            Plan::Attach(wanted) => wanted,
+            Plan::PassThrough => return ResponseFuture::last(self.inner.call(request)),
+        };
         let manager = Arc::clone(&self.settings.manager);
         let attached = manager.attach(
             &wanted.key,
@@ -110,17 +118,15 @@ where
         );
         match attached {
             Ok(Attached::Token(serial)) => {
-                let asked = Asked { manager, wanted };
-                let again = copy.map(|request| {
-                    Box::new(Again {
-                        asked: asked.clone(),
+                let again = copy.map(|copy| {
+                    Box::new(Resend {
+                        copy,
                         service: self.inner.clone(),
-                        request: Some(request),
                         placement: self.placement.clone(),
                     })
                 });
                 let kept = Kept {
-                    asked,
+                    asked: Asked { manager, wanted },
                     serial,
                     again,
                 };
@@ -147,21 +153,5 @@ where
             }
             Err(error) => ResponseFuture::failed(error),
         }
-    }
-}
-
-impl<S, R, P> TokenService<S, R, P> {
-    /// All of the request, the user's extensions included, if its body can be had twice.
-    fn copy<B>(&self, request: &Request<B>) -> Option<Request<B>>
-    where
-        R: Replay<B>,
-    {
-        let mut copy = Request::new(self.replay.keep(request.body())?);
-        *copy.method_mut() = request.method().clone();
-        *copy.uri_mut() = request.uri().clone();
-        *copy.version_mut() = request.version();
-        *copy.headers_mut() = request.headers().clone();
-        *copy.extensions_mut() = request.extensions().clone();
-        Some(copy)
     }
 }
