@@ -361,8 +361,8 @@ impl Shared {
         seen.is_none_or(|seen| record.rank() >= seen)
     }
 
-    /// The row of `slot`, which serves nothing older from here on. One that is older than what was seen of it before counts as one
-    /// that does not open.
+    /// The row of `slot`, which serves nothing older from here on. One that is older than what
+    /// was seen of it before counts as one that does not open.
     async fn find(&self, slot: &Slot) -> Result<Option<Found>, Error> {
         let seen = slot.seen();
         let found = self.store.load(slot.key()).await;

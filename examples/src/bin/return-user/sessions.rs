@@ -35,7 +35,7 @@ impl Sessions {
         let written = tokio::task::spawn_blocking(move || write_private(&path, &bytes)).await;
         written
             .map_err(|error| Error::Backend(error.to_string()))?
-            .map_err(backend)
+            .map_err(|error| backend(&error))
     }
 }
 
@@ -71,19 +71,18 @@ async fn read(path: &Path) -> Result<Option<Record>> {
     match tokio::fs::read(path).await {
         Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(backend(error)),
+        Err(error) => Err(backend(&error)),
     }
 }
 
 async fn remove(path: &Path) -> Result<()> {
     match tokio::fs::remove_file(path).await {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(backend(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(backend(&error)),
         _ => Ok(()),
     }
 }
 
-#[allow(clippy::needless_pass_by_value)]
-fn backend(error: io::Error) -> Error {
+fn backend(error: &io::Error) -> Error {
     Error::Backend(error.to_string())
 }
 
