@@ -1,10 +1,12 @@
 //! Where in a request the token goes is a strategy: here, a field of the JSON body.
 
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::{BodyExt as _, Full};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -16,21 +18,17 @@ use crate::support::{API, HOUR, Rig, manager_of};
 type Seen = Arc<Mutex<Vec<Value>>>;
 
 /// An API that takes its token in the body, and refuses `a0`.
-fn api(
+fn api<B: Body<Data: Send, Error: Debug> + Send + 'static>(
     seen: &Seen,
-) -> impl Service<
-    Request<Full<Bytes>>,
-    Response = Response<Full<Bytes>>,
-    Error = Infallible,
-    Future: Send,
-> + Clone
-+ use<> {
+) -> impl Service<Request<B>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
++ Clone
++ use<B> {
     let seen = Arc::clone(seen);
-    tower::service_fn(move |request: Request<Full<Bytes>>| {
+    tower::service_fn(move |request: Request<B>| {
         let seen = Arc::clone(&seen);
         async move {
             assert!(!request.headers().contains_key("authorization"));
-            let body = request.into_body().collect().await?.to_bytes();
+            let body = request.into_body().collect().await.unwrap().to_bytes();
             let body: Value = serde_json::from_slice(&body).unwrap();
             let refused = body["authToken"] == "a0";
             seen.lock().push(body);
@@ -61,6 +59,19 @@ async fn a_token_goes_into_the_body_before_the_first_send_and_after_a_401() {
     let sent = |token: &str| json!({ "authToken": token, "type": "x" });
     assert_eq!(*seen.lock(), [sent("a0"), sent("a1")]);
     assert_eq!(rig.fake.exchanges(), 1);
+}
+
+#[tokio::test]
+async fn a_token_goes_into_a_body_that_is_kept_for_a_second_send() {
+    let rig = Rig::connected().await;
+    let seen = Seen::default();
+    let tokens = TokenLayer::new(&rig.manager).place(JsonBody::field("authToken"));
+    // Longer than the limit, but in one piece.
+    let client = tokens.buffered(4).layer(api(&seen));
+    let response = client.oneshot(request(&rig, r#"{"type":"x"}"#)).await;
+    assert_eq!(response.unwrap().status(), StatusCode::OK);
+    let sent = |token: &str| json!({ "authToken": token, "type": "x" });
+    assert_eq!(*seen.lock(), [sent("a0"), sent("a1")]);
 }
 
 #[tokio::test]

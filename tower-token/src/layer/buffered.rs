@@ -41,12 +41,11 @@ where
         let size = body.size_hint();
         let source = Source::new(body);
         if !retry {
-            return (ReplayBody::rest(VecDeque::new(), source, size), None);
+            return (ReplayBody::rest(VecDeque::new(), Some(source), size), None);
         }
         let shared = Arc::new(Mutex::new(Some(First {
             source,
-            kept: Some(Kept::default()),
-            limit: self.limit,
+            kept: Some(Kept::new(self.limit, size.exact())),
             stands_still: false,
             sender: None,
         })));
@@ -76,7 +75,7 @@ where
             sender.wake();
         }
         let kept = first.kept?.frames;
-        Some(ReplayBody::rest(kept, first.source, again.size))
+        Some(ReplayBody::rest(kept, Some(first.source), again.size))
     }
 }
 
@@ -118,17 +117,33 @@ enum Attempt<B> {
     /// The last: nothing is kept.
     Rest {
         kept: VecDeque<Piece>,
-        // The lock is never waited for: it makes a body shareable that is not `Sync`, as
-        // some clients want theirs.
-        source: Mutex<Source<B>>,
+        // Nothing where all there is was kept. The lock is never waited for: it makes a body
+        // shareable that is not `Sync`, as some clients want theirs.
+        source: Mutex<Option<Source<B>>>,
     },
 }
 
 impl<B> ReplayBody<B> {
-    fn rest(kept: VecDeque<Piece>, source: Source<B>, left: SizeHint) -> Self {
+    fn rest(kept: VecDeque<Piece>, source: Option<Source<B>>, left: SizeHint) -> Self {
         let source = Mutex::new(source);
         let attempt = Attempt::Rest { kept, source };
         Self { attempt, left }
+    }
+}
+
+/// What a layer below puts in place of the body: it is sent once.
+impl<B> From<Bytes> for ReplayBody<B> {
+    fn from(bytes: Bytes) -> Self {
+        let left = SizeHint::with_exact(bytes.len() as u64);
+        let kept = (!bytes.is_empty()).then_some(Piece::Data(bytes));
+        Self::rest(kept.into_iter().collect(), None, left)
+    }
+}
+
+/// As for a redirect below that is followed without its body.
+impl<B> Default for ReplayBody<B> {
+    fn default() -> Self {
+        Self::from(Bytes::new())
     }
 }
 
@@ -174,16 +189,17 @@ struct First<B> {
     source: Source<B>,
     /// What went by; nothing once it was too much, or the body failed, or nobody wants it.
     kept: Option<Kept>,
-    limit: usize,
     /// A refusal is there, and it is not known yet whether there will be a second attempt.
     stands_still: bool,
     sender: Option<Waker>,
 }
 
-#[derive(Default)]
 struct Kept {
     frames: VecDeque<Piece>,
-    size: usize,
+    /// How much more may be kept.
+    room: usize,
+    /// How long the whole body is, if it says so.
+    whole: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -234,7 +250,7 @@ impl<B: Body> First<B> {
         };
         match &polled {
             Poll::Ready(Some(Ok(piece))) => {
-                self.kept = kept.and_then(|kept| kept.and(piece, self.limit));
+                self.kept = kept.and_then(|kept| kept.and(piece));
             }
             // What has failed cannot be sent as a whole.
             Poll::Ready(Some(Err(_))) => {}
@@ -254,11 +270,23 @@ impl<B: Body> First<B> {
 }
 
 impl Kept {
+    fn new(limit: usize, whole: Option<u64>) -> Self {
+        Self {
+            frames: VecDeque::new(),
+            room: limit,
+            whole,
+        }
+    }
+
     /// With one more piece, unless that is too much.
-    fn and(mut self, piece: &Piece, limit: usize) -> Option<Self> {
-        self.size += piece.size();
+    fn and(mut self, piece: &Piece) -> Option<Self> {
+        // A body that comes in one piece was in memory before: to keep it takes no more.
+        let is_whole = matches!(piece, Piece::Data(data) if Some(data.len() as u64) == self.whole);
+        if !(is_whole && self.frames.is_empty()) {
+            self.room = self.room.checked_sub(piece.size())?;
+        }
         self.frames.push_back(piece.clone());
-        (self.size <= limit).then_some(self)
+        Some(self)
     }
 }
 
@@ -281,7 +309,10 @@ where
             },
             Attempt::Rest { kept, source } => match kept.pop_front() {
                 Some(piece) => Poll::Ready(Some(Ok(piece))),
-                None => source.get_mut().next(cx),
+                None => match source.get_mut() {
+                    Some(source) => source.next(cx),
+                    None => Poll::Ready(None),
+                },
             },
         };
         let piece = match ready!(polled) {
@@ -303,7 +334,10 @@ where
                     .as_ref()
                     .is_some_and(|first| first.source.is_end_stream())
             }
-            Attempt::Rest { kept, source } => kept.is_empty() && source.lock().is_end_stream(),
+            Attempt::Rest { kept, source } => {
+                let source = source.lock();
+                kept.is_empty() && source.as_ref().is_none_or(Source::is_end_stream)
+            }
         }
     }
 
@@ -368,6 +402,8 @@ mod tests {
     use std::pin::pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Wake;
+
+    use http_body_util::BodyExt as _;
 
     use super::*;
 
@@ -485,6 +521,51 @@ mod tests {
         let (mut first, again) = begin(0, [data(""), data(""), data("")]);
         assert_eq!(read(&mut first, Waker::noop()), ".");
         assert!(again_of(again).is_some());
+    }
+
+    #[test]
+    fn a_body_in_one_piece_is_kept_whatever_its_length() {
+        let long = "x".repeat(LIMIT);
+        let full = http_body_util::Full::<Bytes>::from(long.clone());
+        let (mut first, again) = Buffered::new(0).begin(full, true);
+        assert_eq!(text(&mut first), long);
+        let mut second = Buffered::again(again.unwrap()).unwrap();
+        assert_eq!(text(&mut second), long);
+        // Its trailers come on top, and are counted.
+        for (limit, kept) in [(LIMIT, true), (0, false)] {
+            let full = http_body_util::Full::<Bytes>::from(long.clone());
+            let body = full.with_trailers(std::future::ready(Some(Ok(HeaderMap::from_iter([(
+                http::header::ETAG,
+                http::HeaderValue::from_static("1"),
+            )])))));
+            let (mut first, again) = Buffered::new(limit).begin(body, true);
+            assert_eq!(text(&mut first), long.clone() + "<trailers>");
+            assert_eq!(Buffered::again(again.unwrap()).is_some(), kept);
+        }
+    }
+
+    fn text<B: Body<Error: Into<BoxError>>>(body: &mut ReplayBody<B>) -> String {
+        let mut seen = String::new();
+        let mut context = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(frame)) = Pin::new(&mut *body).poll_frame(&mut context) {
+            match frame.unwrap().into_data() {
+                Ok(data) => seen.push_str(std::str::from_utf8(&data).unwrap()),
+                Err(_) => seen.push_str("<trailers>"),
+            }
+        }
+        seen
+    }
+
+    #[test]
+    fn bytes_take_the_place_of_a_body() {
+        let mut body = ReplayBody::<Script>::from(Bytes::from("abc"));
+        assert_eq!(body.size_hint().exact(), Some(3));
+        assert!(!body.is_end_stream());
+        assert_eq!(text(&mut body), "abc");
+        assert!(body.is_end_stream());
+        let empty = ReplayBody::<Script>::default();
+        assert!(empty.is_end_stream());
+        assert_eq!(empty.size_hint().exact(), Some(0));
     }
 
     #[test]

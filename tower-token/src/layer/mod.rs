@@ -114,14 +114,15 @@ impl<R, P> TokenLayer<R, P> {
 
     /// Lets streams be sent twice. A body goes out as it comes; up to `limit` bytes of what
     /// went by are kept until the response is there, a little more than the data for each piece.
+    /// One that comes in a single piece, and said so, was in memory before, and is kept whatever
+    /// its length.
     /// After a 401 the first request stands still. With a newer token a second one begins with
     /// what was kept and goes on from where the first was cut, whose connection is given up as
     /// soon as its client asks for more of the body; without one the first goes on, and the 401 is
     /// returned. So it is where too much had gone by; the token is then refreshed behind.
     ///
     /// A client that reports a failed write in place of the 401 that came before it returns that
-    /// failure. The client below gets a [`ReplayBody`] in place of the body, which no
-    /// [`JsonBody`] can be put into.
+    /// failure. The client below gets a [`ReplayBody`] in place of the body.
     ///
     /// ```
     /// # use tower_token::*;
