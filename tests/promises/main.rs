@@ -16,6 +16,7 @@ mod accounts_share_one_refresh;
 mod an_error_never_replaces_a_usable_token;
 mod an_unknown_outcome_goes_by_the_rotation;
 mod any_interleaving_keeps_the_invariants;
+mod every_client;
 mod every_fault_has_a_stated_end;
 mod every_save_is_settled;
 mod idle_grants_are_looked_after;
