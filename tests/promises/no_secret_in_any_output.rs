@@ -32,15 +32,16 @@ const MARKS: [&str; 8] = [
 /// test below if a secret could get into it.
 const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthServer AuthServerBuilder \
     Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService Buffered ByteStore \
-    ClientAssertion Clock CloneBody Counts Durability Error ErrorKind Event EventKind Events \
-    Expected Fault Fingerprint Freshness Grant GrantKey GrantState Group IntoProvider \
-    InvalidMeshPayload InvalidTokenResponse Issued JsonBody KeyRing Lease LeaseOwner \
-    LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker MeshCounts MeshGrant MeshLink \
-    MeshPayload MeshServer MeshServerBuilder NoReplay NotSent OAuth2 PeekedBody Placement \
-    Provider ReauthReason Recovery RefreshError RefreshRequest RefreshWindow Refresher \
-    RefusalFuture RefusalLayer RefusalService Replay ReplayAgain ReplayBody ReplayBodyError \
-    ResponseFuture Revoker Rotation Row RowKey SaveOutcome SealedRow SealedStore Secret \
-    Serial SledStore StoreError StoreErrorKind SweepAction SweepItem SweepReport SystemClock \
+    ClientAssertion Clock CloneBody Counts DataKey DataKeyState Durability Error ErrorKind \
+    Event EventKind Events Expected Fault Fingerprint Freshness Grant GrantKey GrantState \
+    Group IntoProvider InvalidMeshPayload InvalidTokenResponse Issued JsonBody KeyProvider \
+    KeyRing KeyRotation Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh \
+    MeshBroker MeshCounts MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder \
+    NoReplay NotSent OAuth2 PeekedBody Placement Provider ReauthReason Recovery RefreshError \
+    RefreshRequest RefreshWindow Refresher RefusalFuture RefusalLayer RefusalService Replay \
+    ReplayAgain ReplayBody ReplayBodyError ResponseFuture Revoker Rewrap RewrapProgress \
+    Rotation Row RowKey SaveOutcome SealedRow SealedStore SealedStoreBuilder Secret Serial \
+    SledStore StoreError StoreErrorKind SweepAction SweepItem SweepReport SystemClock \
     Timestamp TokenHeader TokenLayer TokenManager TokenManagerBuilder TokenRefused \
     TokenRequest TokenResponse TokenService TokenServiceError Verdict VerdictRule Version";
 
@@ -128,8 +129,13 @@ async fn no_type_error_or_event_prints_a_secret() {
         let keys = ring.encode();
         let leaks_of_keys = Leaks::new([keys.expose()]);
         leaks_of_keys.check_debug("KeyRing", &ring);
+        leaks_of_keys.check_debug("SealedStoreBuilder", &SealedStore::builder());
         let store = SealedStore::open(MemoryStore::new(), ring).await.unwrap();
-        leaks.check_debug("SealedStore", &store);
+        for leaks in [&leaks, &leaks_of_keys] {
+            leaks.check_debug("SealedStore", &store);
+            leaks.check_debug("KeyRotation", &store.key_rotation());
+            leaks.check_debug("Rewrap", &store.key_rotation().rewrap());
+        }
         let builder = TokenManager::builder().store(store).provider(provider);
         leaks.check_debug("TokenManagerBuilder", &builder);
         let manager = builder.build().await.unwrap();

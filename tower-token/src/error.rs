@@ -69,8 +69,14 @@ pub enum ErrorKind {
     Store,
     /// Another process has the embedded store open.
     StoreInUse,
-    /// The outer key is missing, malformed, or not the one the store was made with.
+    /// The outer key is missing, malformed, or not the one the store was made with; or the
+    /// store's own keys, which it wraps, are gone, damaged, or older than they were.
     Key,
+    /// A data key cannot become active, or be destroyed, yet. [`Error::recovery`] says how long
+    /// to wait.
+    TooSoon,
+    /// A data key cannot be destroyed: there are records that only it opens.
+    KeyInUse,
     /// A stored record does not open: it was damaged, moved or forged.
     Damaged,
     /// A stored record is older than one this process has already seen.
@@ -145,7 +151,10 @@ impl Error {
             ErrorKind::NotConnected | ErrorKind::NeedsReauth | ErrorKind::UserAction => {
                 Recovery::Reauthenticate
             }
-            ErrorKind::TokenService | ErrorKind::Timeout | ErrorKind::Store => Recovery::Retry {
+            ErrorKind::TokenService
+            | ErrorKind::Timeout
+            | ErrorKind::Store
+            | ErrorKind::TooSoon => Recovery::Retry {
                 after: self.0.retry_after,
             },
             ErrorKind::UnknownProvider
@@ -159,6 +168,7 @@ impl Error {
             | ErrorKind::Placement
             | ErrorKind::ForeignOrigin
             | ErrorKind::InvalidResponse
+            | ErrorKind::KeyInUse
             | ErrorKind::Damaged
             | ErrorKind::RolledBack
             | ErrorKind::ShutDown => Recovery::Fail,

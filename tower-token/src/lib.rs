@@ -125,6 +125,7 @@ pub use self::secret::Secret;
 #[cfg(feature = "sled")]
 pub use self::store::SledStore;
 pub use self::store::{
-    ByteStore, Durability, Expected, Group, KeyRing, Lease, LeaseOwner, MemoryStore, Row, RowKey,
-    SaveOutcome, SealedRow, SealedStore, StoreError, StoreErrorKind, Version,
+    ByteStore, DataKey, DataKeyState, Durability, Expected, Group, KeyProvider, KeyRing,
+    KeyRotation, Lease, LeaseOwner, MemoryStore, Rewrap, RewrapProgress, Row, RowKey, SaveOutcome,
+    SealedRow, SealedStore, SealedStoreBuilder, StoreError, StoreErrorKind, Version,
 };

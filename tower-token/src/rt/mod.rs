@@ -7,12 +7,12 @@ mod shuttle;
 
 #[cfg(all(test, shuttle))]
 pub(crate) use self::shuttle::{
-    ArcSwapOption, AtomicBool, AtomicU8, Handle, JoinHandle, Mutex, MutexGuard, Sleep, sleep,
-    spawn, timeout, watch,
+    ArcSwap, ArcSwapOption, AtomicBool, AtomicU8, Handle, JoinHandle, Mutex, MutexGuard, Sleep,
+    sleep, spawn, timeout, watch,
 };
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use {
-    arc_swap::ArcSwapOption,
+    arc_swap::{ArcSwap, ArcSwapOption},
     parking_lot::{Mutex, MutexGuard},
     std::sync::atomic::{AtomicBool, AtomicU8},
     tokio::runtime::Handle,

@@ -38,6 +38,14 @@ impl<T> ArcSwapOption<T> {
     }
 }
 
+pub(crate) type ArcSwap<T> = Stepped<arc_swap::ArcSwap<T>>;
+
+impl<T> ArcSwap<T> {
+    pub(crate) fn new(value: std::sync::Arc<T>) -> Self {
+        Self(arc_swap::ArcSwap::new(value))
+    }
+}
+
 pub(crate) mod watch {
     use super::Stepped;
     pub(crate) use tokio::sync::watch::Receiver;

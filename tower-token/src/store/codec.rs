@@ -15,7 +15,7 @@ use crate::key::GrantKey;
 use crate::secret::Secret;
 
 /// postcard has no field tags, so a change of any struct below needs a new number here.
-const SCHEMA: u8 = 3;
+pub(super) const RECORD: u8 = 3;
 
 /// How many bytes [`write`] will take for `value`.
 pub(super) fn size<T: Serialize>(value: &T) -> Result<usize, Error> {
@@ -25,9 +25,9 @@ pub(super) fn size<T: Serialize>(value: &T) -> Result<usize, Error> {
 }
 
 /// Encodes straight into the buffer that is about to be sealed.
-pub(super) fn write<T: Serialize>(value: &T, buffer: &mut [u8]) -> Result<(), Error> {
-    let (schema, rest) = buffer.split_first_mut().ok_or_else(too_large)?;
-    *schema = SCHEMA;
+pub(super) fn write<T: Serialize>(schema: u8, value: &T, buffer: &mut [u8]) -> Result<(), Error> {
+    let (first, rest) = buffer.split_first_mut().ok_or_else(too_large)?;
+    *first = schema;
     let written = postcard::to_slice(value, rest)
         .map_err(|_| too_large())?
         .len();
@@ -39,15 +39,22 @@ pub(super) fn write<T: Serialize>(value: &T, buffer: &mut [u8]) -> Result<(), Er
 }
 
 /// Decodes what [`write`] wrote.
-pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Error> {
+pub(super) fn read<T: DeserializeOwned>(schema: u8, text: &[u8]) -> Result<T, Error> {
     match text.split_first() {
-        Some((&SCHEMA, rest)) => postcard::from_bytes(rest).map_err(|_| unreadable()),
+        Some((first, rest)) if *first == schema => {
+            postcard::from_bytes(rest).map_err(|_| unreadable())
+        }
         Some(_) => Err(Error::new(
             ErrorKind::Damaged,
             "a record was written by another version of tower-token",
         )),
         None => Err(unreadable()),
     }
+}
+
+/// The form that `text` was written in.
+pub(super) fn schema(text: &[u8]) -> Option<u8> {
+    text.first().copied()
 }
 
 /// A [`Record`] in the form that is written. Texts that are secret are wiped.
@@ -358,14 +365,15 @@ mod tests {
     fn encoded(record: &Record) -> Vec<u8> {
         let wire = WireRecord::from(record);
         let mut buffer = vec![0; size(&wire).unwrap()];
-        write(&wire, &mut buffer).unwrap();
+        write(RECORD, &wire, &mut buffer).unwrap();
         buffer
     }
 
     #[test]
     fn a_record_reads_as_it_was_written() {
         let record = full();
-        let again = Record::try_from(read::<WireRecord>(&encoded(&record)).unwrap()).unwrap();
+        let again =
+            Record::try_from(read::<WireRecord>(RECORD, &encoded(&record)).unwrap()).unwrap();
         assert_eq!(format!("{record:?}"), format!("{again:?}"));
         assert_eq!(again.grant.key, record.grant.key);
         assert_eq!(again.grant.refresh_token, record.grant.refresh_token);
@@ -386,8 +394,8 @@ mod tests {
     #[test]
     fn another_schema_is_said_and_not_guessed_at() {
         let mut bytes = encoded(&full());
-        bytes[0] = SCHEMA + 1;
-        let Err(error) = read::<WireRecord>(&bytes) else {
+        bytes[0] = RECORD + 1;
+        let Err(error) = read::<WireRecord>(RECORD, &bytes) else {
             panic!("it was read")
         };
         assert!(error.to_string().contains("another version"));
@@ -396,9 +404,9 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_bytes_are_taken_without_a_panic(mut bytes: Vec<u8>) {
-            let _ = read::<WireRecord>(&bytes).and_then(Record::try_from);
-            bytes.insert(0, SCHEMA);
-            let _ = read::<WireRecord>(&bytes).and_then(Record::try_from);
+            let _ = read::<WireRecord>(RECORD, &bytes).and_then(Record::try_from);
+            bytes.insert(0, RECORD);
+            let _ = read::<WireRecord>(RECORD, &bytes).and_then(Record::try_from);
         }
     }
 }

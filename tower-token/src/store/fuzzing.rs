@@ -1,6 +1,6 @@
 //! What the fuzz targets see of the store; see `crate::fuzzing`.
 
-use super::codec::{WireRecord, read, size, write};
+use super::codec::{RECORD, WireRecord, read, size, write};
 use super::contract::{Group, RowKey};
 use super::seal::{self, Key, Kind, Place};
 use crate::error::Error;
@@ -8,14 +8,14 @@ use crate::grant::Record;
 
 /// A record as it was read, and as it is after a way through memory.
 pub fn recoded(text: &[u8]) -> Result<[Vec<u8>; 2], Error> {
-    let as_read = encoded(&read(text)?)?;
-    let record = Record::try_from(read::<WireRecord>(text)?)?;
+    let as_read = encoded(&read(RECORD, text)?)?;
+    let record = Record::try_from(read::<WireRecord>(RECORD, text)?)?;
     Ok([as_read, encoded(&WireRecord::from(&record))?])
 }
 
 fn encoded(wire: &WireRecord) -> Result<Vec<u8>, Error> {
     let mut text = vec![0; size(wire)?];
-    write(wire, &mut text)?;
+    write(RECORD, wire, &mut text)?;
     Ok(text)
 }
 

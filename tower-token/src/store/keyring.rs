@@ -48,6 +48,22 @@ impl KeyRing {
         Self::new(vec![Key::new(key)])
     }
 
+    /// This ring's keys first, then those of `older`: what a store is opened with while its
+    /// outer key is changed.
+    ///
+    /// ```
+    /// use tower_token::KeyRing;
+    ///
+    /// let (new, old) = (KeyRing::generate()?, KeyRing::generate()?);
+    /// let ring = new.with_older(old)?;
+    /// # let _ = ring;
+    /// # Ok::<(), tower_token::Error>(())
+    /// ```
+    pub fn with_older(mut self, older: Self) -> Result<Self, Error> {
+        self.keys.extend(older.keys);
+        Self::new(self.keys)
+    }
+
     /// The keys in an environment variable.
     ///
     /// ```no_run
@@ -108,6 +124,12 @@ impl KeyRing {
             STANDARD.encode_string(key.as_bytes(), &mut text);
         }
         Secret::from(text)
+    }
+
+    /// The key that wraps.
+    pub(super) fn first(&self) -> Result<&Key, Error> {
+        let first = self.keys.first();
+        first.ok_or_else(|| key_error(String::from("the key ring holds no key")))
     }
 
     fn decode(text: &str, origin: &str) -> Result<Self, Error> {

@@ -7,10 +7,15 @@ mod contract_suite;
 mod erased;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
+mod key_provider;
 mod keyring;
+#[cfg(test)]
+mod keys_tests;
 mod keyset;
 mod leases;
 mod memory;
+mod open;
+mod rotation;
 mod seal;
 mod sealed;
 #[cfg(feature = "sled")]
@@ -22,8 +27,12 @@ pub use self::contract::{
 };
 #[cfg(any(test, feature = "testkit"))]
 pub use self::contract_suite::contract_suite;
+pub use self::key_provider::KeyProvider;
 pub use self::keyring::KeyRing;
+pub use self::keyset::{DataKey, DataKeyState};
 pub use self::memory::MemoryStore;
+pub use self::open::SealedStoreBuilder;
+pub use self::rotation::{KeyRotation, Rewrap, RewrapProgress};
 pub(crate) use self::seal::fill;
 pub(crate) use self::sealed::Found;
 pub use self::sealed::SealedStore;

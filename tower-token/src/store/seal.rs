@@ -77,6 +77,12 @@ impl Key {
     }
 }
 
+impl From<Zeroizing<[u8; 32]>> for Key {
+    fn from(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(std::sync::Arc::new(bytes))
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key([redacted])")

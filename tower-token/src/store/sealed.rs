@@ -4,15 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use super::codec::{self, WireRecord};
 use super::contract::{
     ByteStore, Durability, Expected, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
     Version,
 };
 use super::erased::DynByteStore;
-use super::keyring::KeyRing;
-use super::keyset::Keyset;
-use super::seal::{self, Kind, Place};
+use super::key_provider::KeyProvider;
+use super::keyset::{DataKeyState, Keyset, LiveKeyset, NoKey, Seen};
+use super::open::SealedStoreBuilder;
+use super::seal::{self, Key, Kind, Place};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::Fingerprint;
@@ -20,7 +23,7 @@ use crate::grant::{Owner, Record};
 use crate::key::GrantKey;
 use crate::secret::Secret;
 
-/// A store that seals everything it writes.
+/// A store that seals everything it writes. Cheap to clone; clones are the same store.
 ///
 /// ```
 /// # #[tokio::main] async fn main() -> Result<(), tower_token::Error> {
@@ -32,8 +35,8 @@ use crate::secret::Secret;
 /// ```
 #[derive(Clone)]
 pub struct SealedStore {
-    store: Arc<dyn DynByteStore>,
-    keyset: Arc<Keyset>,
+    pub(super) store: Arc<dyn DynByteStore>,
+    pub(super) keys: Arc<LiveKeyset>,
     durability: Durability,
 }
 
@@ -46,20 +49,27 @@ pub(crate) struct Found {
 }
 
 impl SealedStore {
-    /// Opens `store` with the outer keys of `ring`.
+    /// Opens `store` with the outer keys of a [`KeyRing`](super::KeyRing), or of wherever
+    /// else they are.
     ///
     /// The first start makes the store's own keys. After that a ring without the key
     /// they were wrapped by fails with [`ErrorKind::Key`], and so does a store whose
     /// keys are gone: never is it taken for an empty one.
-    pub async fn open(store: impl ByteStore, ring: KeyRing) -> Result<Self, Error> {
-        let durability = store.durability();
-        let store: Arc<dyn DynByteStore> = Arc::new(store);
-        let keyset = Arc::new(load_or_create(&*store, &ring).await?);
-        Ok(Self {
-            store,
-            keyset,
-            durability,
-        })
+    pub async fn open(store: impl ByteStore, keys: impl KeyProvider) -> Result<Self, Error> {
+        Self::builder().open(store, keys).await
+    }
+
+    /// Begins to open a store otherwise than by default.
+    pub fn builder() -> SealedStoreBuilder {
+        SealedStoreBuilder::new()
+    }
+
+    pub(super) fn new(store: impl ByteStore, keys: LiveKeyset) -> Self {
+        Self {
+            durability: store.durability(),
+            store: Arc::new(store),
+            keys: Arc::new(keys),
+        }
     }
 
     /// What an acknowledged write survives.
@@ -69,11 +79,12 @@ impl SealedStore {
 
     /// The row of `key`: its version, also where what stands in it cannot be used.
     pub(crate) async fn load(&self, key: &GrantKey) -> Result<Option<Found>, Error> {
-        let row_key = self.keyset.row(key);
+        let row_key = self.row(key);
         let Some(row) = self.store.load(&row_key).await? else {
             return Ok(None);
         };
-        Ok(Some(self.found(&row_key, &row)))
+        let opener = self.opener_of([&row]).await;
+        Ok(Some(opener.found(&row_key, &row)))
     }
 
     /// Writes a row that is to be claimed when it is `due`.
@@ -83,33 +94,59 @@ impl SealedStore {
         due: Option<Timestamp>,
         expected: Expected,
     ) -> Result<SaveOutcome, Error> {
-        let row_key = self.keyset.row(&record.grant.key);
-        let (id, key) = self.keyset.active()?;
+        let row_key = self.row(&record.grant.key);
         let wire = WireRecord::from(record);
-        let sealed = seal::seal(
-            key,
-            id,
-            self.place(&row_key),
-            codec::size(&wire)?,
-            |buffer| codec::write(&wire, buffer),
-        )?;
-        if sealed.len() > SealedRow::MAX_LEN {
-            return Err(Error::new(
-                ErrorKind::Store,
-                "the grant is too large to be stored: 4 MiB is the limit",
-            ));
+        let len = codec::size(&wire)?;
+        let write = |buffer: &mut [u8]| codec::write(codec::RECORD, &wire, buffer);
+        self.put(&row_key, len, write, due, expected).await
+    }
+
+    /// Seals what `write` puts into a buffer of `len` bytes, and saves it.
+    pub(super) async fn put(
+        &self,
+        row_key: &RowKey,
+        len: usize,
+        write: impl Fn(&mut [u8]) -> Result<(), Error>,
+        due: Option<Timestamp>,
+        mut expected: Expected,
+    ) -> Result<SaveOutcome, Error> {
+        loop {
+            let seen = self.keys.current(&*self.store).await?;
+            let (id, key) = seen.keyset.active()?;
+            let place = place(&seen.keyset, row_key);
+            let sealed = seal::seal(key, id, place, len, &write)?;
+            if sealed.len() > SealedRow::MAX_LEN {
+                return Err(Error::new(
+                    ErrorKind::Store,
+                    "the grant is too large to be stored: 4 MiB is the limit",
+                ));
+            }
+            let row = SealedRow::new(sealed, due);
+            let outcome = self.store.save(row_key, row, expected).await?;
+            let SaveOutcome::Saved(version) = outcome else {
+                return Ok(outcome);
+            };
+            if !self.keys.is_due() {
+                return Ok(outcome);
+            }
+            // It took so long that the key may have been retired and destroyed meanwhile.
+            match self.keys.look(&*self.store).await {
+                Ok((seen, _)) if seen.keyset.by_id(id).is_ok() => return Ok(outcome),
+                Ok(_) => expected = Expected::Version(version),
+                Err(_) => return Ok(SaveOutcome::Unknown),
+            }
         }
-        Ok(self
-            .store
-            .save(&row_key, SealedRow::new(sealed, due), expected)
-            .await?)
     }
 
     /// Every grant of one user, or why its row does not open.
     pub(crate) async fn list(&self, subject: &str) -> Result<Vec<Result<Record, Error>>, Error> {
-        let rows = self.store.list(self.keyset.group(subject)).await?;
-        let records = rows.iter().map(|(row_key, row)| self.opened(row_key, row));
-        Ok(records.collect())
+        let group = self.keys.seen().keyset.group(subject);
+        let rows = self.store.list(group).await?;
+        let opener = self.opener_of(rows.iter().map(|(_, row)| row)).await;
+        let records = rows.iter();
+        Ok(records
+            .map(|(row_key, row)| opener.record(row_key, row))
+            .collect())
     }
 
     /// Rows that are due, each given to one claimer until `ttl` is over.
@@ -118,7 +155,8 @@ impl SealedStore {
         limit: usize,
         ttl: Duration,
     ) -> Result<Vec<(RowKey, Found)>, Error> {
-        Ok(self.all_found(self.store.claim_due(limit, ttl).await?))
+        let rows = self.store.claim_due(limit, ttl).await?;
+        Ok(self.all_found(rows).await)
     }
 
     /// The rows after `after`, in the order of their keys, about `limit` of them.
@@ -127,13 +165,15 @@ impl SealedStore {
         after: Option<&RowKey>,
         limit: usize,
     ) -> Result<Vec<(RowKey, Found)>, Error> {
-        Ok(self.all_found(self.store.scan(after, limit).await?))
+        let rows = self.store.scan(after, limit).await?;
+        Ok(self.all_found(rows).await)
     }
 
-    fn all_found(&self, rows: Vec<(RowKey, Row)>) -> Vec<(RowKey, Found)> {
+    async fn all_found(&self, rows: Vec<(RowKey, Row)>) -> Vec<(RowKey, Found)> {
+        let opener = self.opener_of(rows.iter().map(|(_, row)| row)).await;
         rows.into_iter()
             .filter(|(row_key, _)| *row_key != Keyset::row_key())
-            .map(|(row_key, row)| (row_key, self.found(&row_key, &row)))
+            .map(|(row_key, row)| (row_key, opener.found(&row_key, &row)))
             .collect()
     }
 
@@ -148,12 +188,12 @@ impl SealedStore {
         owner: Owner,
         ttl: Duration,
     ) -> Result<Lease, Error> {
-        let row_key = self.keyset.row(key);
+        let row_key = self.row(key);
         Ok(self.store.lease(&row_key, LeaseOwner(owner.0), ttl).await?)
     }
 
     pub(crate) async fn release(&self, key: &GrantKey, owner: Owner) -> Result<(), Error> {
-        let row_key = self.keyset.row(key);
+        let row_key = self.row(key);
         Ok(self.store.release(&row_key, LeaseOwner(owner.0)).await?)
     }
 
@@ -162,41 +202,98 @@ impl SealedStore {
     }
 
     pub(crate) fn fingerprint(&self, key: &GrantKey) -> Fingerprint {
-        self.keyset.fingerprint(key)
+        self.keys.seen().keyset.fingerprint(key)
     }
 
     pub(crate) fn token_hash(&self, token: &Secret) -> [u8; 16] {
-        self.keyset.token_hash(token)
+        self.keys.seen().keyset.token_hash(token)
     }
 
-    fn place<'a>(&'a self, row: &'a RowKey) -> Place<'a> {
-        Place {
-            vault: self.keyset.vault(),
-            row,
-            kind: Kind::Grant,
+    fn row(&self, key: &GrantKey) -> RowKey {
+        self.keys.seen().keyset.row(key)
+    }
+
+    /// What opens `rows`. If one of them names a key that is not known, the keyset is looked at
+    /// first.
+    pub(super) async fn opener_of<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> Opener {
+        let seen = self.keys.seen();
+        let is_unknown = |row: &Row| {
+            let id = seal::key_id(&row.bytes);
+            id.is_ok_and(|id| seen.keyset.by_id(id).err() == Some(NoKey::Unknown))
+        };
+        if !rows.into_iter().any(is_unknown) {
+            return Opener { seen, unseen: None };
+        }
+        match self.keys.newer(&*self.store).await {
+            Ok(seen) => Opener { seen, unseen: None },
+            Err(error) => Opener {
+                seen,
+                unseen: Some(error),
+            },
         }
     }
+}
 
+/// Opens rows with the keys that were seen.
+pub(super) struct Opener {
+    seen: Arc<Seen>,
+    /// Why there may be keys that were not.
+    unseen: Option<Error>,
+}
+
+impl Opener {
     fn found(&self, row_key: &RowKey, row: &Row) -> Found {
         Found {
             version: row.version,
             due: row.due,
-            record: self.opened(row_key, row),
+            record: self.record(row_key, row),
         }
     }
 
     /// Opens a row, and makes sure that what stands in it belongs there.
-    fn opened(&self, row_key: &RowKey, row: &Row) -> Result<Record, Error> {
-        let key = self.keyset.by_id(seal::key_id(&row.bytes)?)?;
-        let text = seal::open(key, self.place(row_key), &row.bytes)?;
-        let record = Record::try_from(codec::read::<WireRecord>(&text)?)?;
-        if self.keyset.row(&record.grant.key) != *row_key {
+    fn record(&self, row_key: &RowKey, row: &Row) -> Result<Record, Error> {
+        let text = self.text(row_key, row)?;
+        let record = Record::try_from(codec::read::<WireRecord>(codec::RECORD, &text)?)?;
+        if self.seen.keyset.row(&record.grant.key) != *row_key {
             return Err(Error::new(
                 ErrorKind::Damaged,
                 "a record names another grant than the row it stands in",
             ));
         }
         Ok(record)
+    }
+
+    /// Whether a row is under the key that seals, or one that is about to.
+    pub(super) fn is_sealed_for_now(&self, row: &Row) -> bool {
+        let id = seal::key_id(&row.bytes);
+        let key = id.and_then(|id| self.seen.keyset.data_key(id));
+        key.is_ok_and(|key| matches!(key.state, DataKeyState::Created | DataKeyState::Active))
+    }
+
+    /// What was sealed into a row.
+    pub(super) fn text(&self, row_key: &RowKey, row: &Row) -> Result<Zeroizing<Vec<u8>>, Error> {
+        let key = self.key(seal::key_id(&row.bytes)?)?;
+        seal::open(key, place(&self.seen.keyset, row_key), &row.bytes)
+    }
+
+    fn key(&self, id: u32) -> Result<&Key, Error> {
+        self.seen.keyset.by_id(id).map_err(|why| match why {
+            NoKey::Unknown => self.unseen.clone().unwrap_or_else(|| {
+                Error::new(ErrorKind::Damaged, "a record names an unknown data key")
+            }),
+            NoKey::Destroyed => Error::new(
+                ErrorKind::Damaged,
+                format!("a record was sealed by data key {id}, which was destroyed"),
+            ),
+        })
+    }
+}
+
+fn place<'a>(keyset: &'a Keyset, row: &'a RowKey) -> Place<'a> {
+    Place {
+        vault: keyset.vault(),
+        row,
+        kind: Kind::Grant,
     }
 }
 
@@ -208,45 +305,12 @@ impl fmt::Debug for SealedStore {
     }
 }
 
-async fn load_or_create(store: &dyn DynByteStore, ring: &KeyRing) -> Result<Keyset, Error> {
-    let row_key = Keyset::row_key();
-    if let Some(row) = store.load(&row_key).await? {
-        return Keyset::unwrap(&row, ring);
-    }
-    if !store.scan(None, 1).await?.is_empty() {
-        // Another first start may have come between the two looks.
-        return match store.load(&row_key).await? {
-            Some(row) => Keyset::unwrap(&row, ring),
-            None => Err(Error::new(
-                ErrorKind::Key,
-                "the store holds rows but not the keyset that opens them: restore the keyset row \
-                 from a backup; without it they cannot be read",
-            )),
-        };
-    }
-    let keyset = Keyset::generate()?;
-    match store
-        .save(&row_key, keyset.wrap(ring)?, Expected::Absent)
-        .await?
-    {
-        SaveOutcome::Saved(_) => Ok(keyset),
-        // Somebody else's first start came first, or ours did and its answer was lost:
-        // either way the store knows.
-        SaveOutcome::Conflict | SaveOutcome::Unknown => match store.load(&row_key).await? {
-            Some(row) => Keyset::unwrap(&row, ring),
-            None => Err(Error::new(
-                ErrorKind::Store,
-                "the keyset could not be written",
-            )),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     // Not `super::*`: the erased trait has the methods of the real one.
+    use super::super::KeyRing;
     use super::super::{ByteStore, Expected, MemoryStore, Row, SaveOutcome, SealedRow, Version};
-    use super::{KeyRing, Keyset, SealedStore, WireRecord, codec, seal};
+    use super::{Keyset, SealedStore, WireRecord, codec, place, seal};
     use crate::clock::Timestamp;
     use crate::error::ErrorKind;
     use crate::grant::{ExchangeId, Grant, Record, TokenResponse};
@@ -284,7 +348,7 @@ mod tests {
     #[tokio::test]
     async fn a_record_moved_to_another_users_row_does_not_open() {
         let (memory, store, [ada, bob]) = two_users().await;
-        let (from, to) = (store.keyset.row(&ada), store.keyset.row(&bob));
+        let (from, to) = (store.row(&ada), store.row(&bob));
         let stolen = memory.load(&from).await.unwrap().unwrap();
         let there = memory.load(&to).await.unwrap().unwrap();
         let moved = SealedRow::new(stolen.bytes.to_vec(), None);
@@ -302,16 +366,18 @@ mod tests {
     async fn a_record_that_names_another_grant_than_its_row_is_refused() {
         let (_, store, [ada, bob]) = two_users().await;
         // Sealed for bob's row, with ada inside: what a mix-up of our own would do.
-        let row_key = store.keyset.row(&bob);
+        let row_key = store.row(&bob);
         let wire = WireRecord::from(&record(&ada));
-        let (id, key) = store.keyset.active().unwrap();
+        let seen = store.keys.seen();
+        let (id, key) = seen.keyset.active().unwrap();
         let len = codec::size(&wire).unwrap();
-        let bytes = seal::seal(key, id, store.place(&row_key), len, |b| {
-            codec::write(&wire, b)
+        let bytes = seal::seal(key, id, place(&seen.keyset, &row_key), len, |b| {
+            codec::write(codec::RECORD, &wire, b)
         })
         .unwrap();
         let row = Row::new(Version(1), None, bytes.into());
-        let error = store.opened(&row_key, &row).unwrap_err();
+        let opener = store.opener_of([&row]).await;
+        let error = opener.record(&row_key, &row).unwrap_err();
         assert!(error.to_string().contains("another grant"), "{error}");
     }
 
@@ -349,6 +415,9 @@ mod tests {
             SealedStore::open(memory.clone(), ring),
         );
         let (one, two) = (one.unwrap(), two.unwrap());
-        assert_eq!(one.keyset.vault(), two.keyset.vault());
+        assert_eq!(
+            one.keys.seen().keyset.vault(),
+            two.keys.seen().keyset.vault()
+        );
     }
 }

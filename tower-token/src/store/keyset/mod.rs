@@ -1,12 +1,19 @@
 //! The store's own keys: one row, wrapped by the outer key.
 
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroize;
+mod life;
+mod live;
+mod wire;
 
+use self::life::Entry;
+pub(super) use self::life::Next;
+pub use self::life::{DataKey, DataKeyState};
+pub(super) use self::live::{LiveKeyset, Seen};
+use self::wire::WireKeyset;
 use super::codec;
 use super::contract::{Group, Row, RowKey, SealedRow};
 use super::keyring::KeyRing;
 use super::seal::{self, Key, Kind, Place, keyed_hash};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::Fingerprint;
 use crate::key::GrantKey;
@@ -15,12 +22,12 @@ use crate::secret::Secret;
 /// The vault's identity, its data keys, and the keys of its hashes.
 ///
 /// Losing this row loses everything: all that is sealed is sealed by a key in it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Keyset {
     /// Rises with every change, so that an older copy can be told.
     sequence: u64,
     vault: [u8; 16],
-    data_keys: Vec<DataKey>,
+    entries: Vec<Entry>,
     /// For the hashes that rows and groups are found by. Never changed: that would
     /// move every row.
     index: Key,
@@ -28,38 +35,24 @@ pub(super) struct Keyset {
     fingerprint: Key,
 }
 
-#[derive(Debug)]
-struct DataKey {
-    id: u32,
-    state: KeyState,
-    key: Key,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-enum KeyState {
-    /// Known everywhere before anyone seals with it.
-    Created,
-    /// The one that seals.
-    Active,
-    /// Opens what it sealed, and seals nothing more.
-    Retired,
-    /// Its bits are gone.
+/// Why a record's key opens nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NoKey {
+    /// It may have been added since the keyset was looked at.
+    Unknown,
+    /// It is gone for good.
     Destroyed,
 }
 
 impl Keyset {
     /// The keyset of a new store.
-    pub(super) fn generate() -> Result<Self, Error> {
+    pub(super) fn generate(now: Timestamp) -> Result<Self, Error> {
         let mut vault = [0; 16];
         seal::fill(&mut vault)?;
         Ok(Self {
             sequence: 1,
             vault,
-            data_keys: vec![DataKey {
-                id: 1,
-                state: KeyState::Active,
-                key: Key::random()?,
-            }],
+            entries: vec![Entry::new(1, DataKeyState::Active, now)?],
             index: Key::random()?,
             fingerprint: Key::random()?,
         })
@@ -72,54 +65,48 @@ impl Keyset {
 
     /// Wraps the keyset by the first outer key.
     pub(super) fn wrap(&self, ring: &KeyRing) -> Result<SealedRow, Error> {
-        let outer = ring
-            .keys
-            .first()
-            .ok_or_else(|| Error::new(ErrorKind::Key, "the key ring holds no key"))?;
+        let outer = ring.first()?;
         let wire = WireKeyset::from(self);
         let sealed = seal::seal(outer, outer.id(), place(), codec::size(&wire)?, |buffer| {
-            codec::write(&wire, buffer)
+            codec::write(wire::SCHEMA, &wire, buffer)
         })?;
         Ok(SealedRow::new(sealed, None))
     }
 
     /// Unwraps a keyset by the outer key it names.
     pub(super) fn unwrap(row: &Row, ring: &KeyRing) -> Result<Self, Error> {
-        let id = seal::key_id(&row.bytes)?;
-        let outer = ring.keys.iter().find(|key| key.id() == id).ok_or_else(|| {
-            Error::new(
-                ErrorKind::Key,
-                "this store was made with another outer key: start with that one (several keys \
-                 are separated by commas, the new one first)",
-            )
-        })?;
-        let text = seal::open(outer, place(), &row.bytes).map_err(|cause| {
+        let damaged = |cause| {
             Error::with_source(
                 ErrorKind::Key,
                 "the store's keyset does not open: it is damaged, or the outer key is not the \
                  one the store was made with",
                 cause,
             )
+        };
+        let id = seal::key_id(&row.bytes).map_err(damaged)?;
+        let outer = ring.keys.iter().find(|key| key.id() == id).ok_or_else(|| {
+            key_error(
+                "this store was made with another outer key: start with that one (several keys \
+                 are separated by commas, the new one first)",
+            )
         })?;
-        codec::read::<WireKeyset>(&text)?.into_keyset()
+        wire::read(&seal::open(outer, place(), &row.bytes).map_err(damaged)?)
     }
 
     /// The key that seals now.
     pub(super) fn active(&self) -> Result<(u32, &Key), Error> {
-        self.data_keys
-            .iter()
-            .find(|key| key.state == KeyState::Active)
-            .map(|key| (key.id, &key.key))
-            .ok_or_else(|| Error::new(ErrorKind::Key, "the store's keyset has no active key"))
+        let mut entries = self.entries.iter();
+        let active = entries.find(|entry| entry.data_key.state == DataKeyState::Active);
+        active
+            .and_then(|entry| Some((entry.data_key.id, entry.key.as_ref()?)))
+            .ok_or_else(|| key_error("the store's keyset has no active key"))
     }
 
     /// The key that `id` names, if it still opens anything.
-    pub(super) fn by_id(&self, id: u32) -> Result<&Key, Error> {
-        self.data_keys
-            .iter()
-            .find(|key| key.id == id && key.state != KeyState::Destroyed)
-            .map(|key| &key.key)
-            .ok_or_else(|| Error::new(ErrorKind::Damaged, "a record names an unknown data key"))
+    pub(super) fn by_id(&self, id: u32) -> Result<&Key, NoKey> {
+        let entry = self.entries.iter().find(|entry| entry.data_key.id == id);
+        let entry = entry.ok_or(NoKey::Unknown)?;
+        entry.key.as_ref().ok_or(NoKey::Destroyed)
     }
 
     pub(super) fn vault(&self) -> &[u8; 16] {
@@ -178,61 +165,8 @@ fn place() -> Place<'static> {
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct WireKeyset {
-    sequence: u64,
-    vault: [u8; 16],
-    data_keys: Vec<(u32, KeyState, [u8; 32])>,
-    index: [u8; 32],
-    fingerprint: [u8; 32],
-}
-
-impl From<&Keyset> for WireKeyset {
-    fn from(keyset: &Keyset) -> Self {
-        Self {
-            sequence: keyset.sequence,
-            vault: keyset.vault,
-            data_keys: keyset
-                .data_keys
-                .iter()
-                .map(|key| (key.id, key.state, *key.key.as_bytes()))
-                .collect(),
-            index: *keyset.index.as_bytes(),
-            fingerprint: *keyset.fingerprint.as_bytes(),
-        }
-    }
-}
-
-impl WireKeyset {
-    fn into_keyset(self) -> Result<Keyset, Error> {
-        let keyset = Keyset {
-            sequence: self.sequence,
-            vault: self.vault,
-            data_keys: self
-                .data_keys
-                .iter()
-                .map(|(id, state, key)| DataKey {
-                    id: *id,
-                    state: *state,
-                    key: Key::new(*key),
-                })
-                .collect(),
-            index: Key::new(self.index),
-            fingerprint: Key::new(self.fingerprint),
-        };
-        keyset.active()?;
-        Ok(keyset)
-    }
-}
-
-impl Drop for WireKeyset {
-    fn drop(&mut self) {
-        for (_, _, key) in &mut self.data_keys {
-            key.zeroize();
-        }
-        self.index.zeroize();
-        self.fingerprint.zeroize();
-    }
+fn key_error(message: &'static str) -> Error {
+    Error::new(ErrorKind::Key, message)
 }
 
 #[cfg(test)]
@@ -241,7 +175,7 @@ mod tests {
     use crate::store::contract::Version;
 
     fn wrapped(ring: &KeyRing) -> (Keyset, Row) {
-        let keyset = Keyset::generate().unwrap();
+        let keyset = Keyset::generate(Timestamp::from_unix_millis(1)).unwrap();
         let bytes = keyset.wrap(ring).unwrap().bytes().clone();
         (keyset, Row::new(Version(1), None, bytes))
     }
@@ -255,6 +189,31 @@ mod tests {
         assert_eq!(Keyset::unwrap(&row, &ring).unwrap().vault, keyset.vault);
     }
 
+    /// By the first version that was ever used, whose data keys had no dates.
+    #[test]
+    fn what_the_first_version_wrote_still_opens() {
+        const WRITTEN: &str = "0101d959bfbfc241e09891c49ab7275da6397aa21add07029bc4ddc730818aa5a9dee76ea07b1289\
+         1679b00cdb3f794d6d78fb4f93d6974a8231421842c5979184218859c752375dd1fddfdfa2236ed6\
+         0f92757eb6fe900483a03c7fa2b68a32259fc82b87a9cb6f01a3d93e5aa62f3a85729e2f2b2cb58c\
+         80d7379d403890d6569790fb8c03b975eb02bb683c88fcac8ce7cf313d35e1707895ed7a4978dd0e\
+         ab07f3";
+        let byte = |at| u8::from_str_radix(&WRITTEN[at..at + 2], 16).unwrap();
+        let bytes: Vec<u8> = (0..WRITTEN.len()).step_by(2).map(byte).collect();
+        let ring = KeyRing::from_bytes(std::array::from_fn(|i| i as u8)).unwrap();
+        let row = Row::new(Version(1), None, bytes.into());
+        let keyset = Keyset::unwrap(&row, &ring).unwrap();
+        let (id, key) = keyset.active().unwrap();
+        assert_eq!((keyset.sequence, keyset.vault), (1, [7; 16]));
+        assert_eq!((id, key.as_bytes()), (1, &[8; 32]));
+        assert_eq!(keyset.index.as_bytes(), &[9; 32]);
+        assert_eq!(keyset.fingerprint.as_bytes(), &[10; 32]);
+        // And is written as of now with the next change.
+        let bytes = keyset.changed().wrap(&ring).unwrap().bytes().clone();
+        let again = Keyset::unwrap(&Row::new(Version(2), None, bytes), &ring).unwrap();
+        assert_eq!(again.sequence, 2);
+        assert!(again.data_keys().eq(keyset.data_keys()));
+    }
+
     #[test]
     fn another_outer_key_is_a_typed_error() {
         let (_, row) = wrapped(&KeyRing::generate().unwrap());
@@ -264,7 +223,7 @@ mod tests {
 
     #[test]
     fn keys_that_differ_in_any_part_have_rows_of_their_own() {
-        let keyset = Keyset::generate().unwrap();
+        let keyset = Keyset::generate(Timestamp::from_unix_millis(1)).unwrap();
         let keys = [
             GrantKey::new("ab", "c"),
             GrantKey::new("a", "bc"),

@@ -1,0 +1,169 @@
+//! The keyset as a running process knows it: looked at again from time to time, and never
+//! replaced by an older one.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Keyset, key_error};
+use crate::clock::{Clock, Timestamp};
+use crate::error::Error;
+use crate::rt::ArcSwap;
+use crate::store::contract::{Row, Version};
+use crate::store::erased::DynByteStore;
+use crate::store::keyring::KeyRing;
+
+/// How long a record that names an unknown key is believed to be damaged without another
+/// look at the keyset.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The newest keyset that was seen, and when it was.
+///
+/// Nothing is sealed with a keyset that was looked at longer than `poll` ago. That is what
+/// lets a rotation know, by waiting, what all instances seal with. A look costs one read per
+/// `poll`, made by whoever writes next; who only reads needs none.
+pub(in crate::store) struct LiveKeyset {
+    ring: KeyRing,
+    poll: Duration,
+    clock: Arc<dyn Clock>,
+    seen: ArcSwap<Seen>,
+    /// When the last look began that found it, in milliseconds.
+    looked: AtomicU64,
+}
+
+/// A keyset, and the row it was found in.
+#[derive(Debug)]
+pub(in crate::store) struct Seen {
+    pub(in crate::store) keyset: Keyset,
+    pub(in crate::store) bytes: Bytes,
+}
+
+impl LiveKeyset {
+    /// `looked` is when the look began that found `seen`.
+    pub(in crate::store) fn new(
+        ring: KeyRing,
+        poll: Duration,
+        clock: Arc<dyn Clock>,
+        seen: Seen,
+        looked: Timestamp,
+    ) -> Self {
+        Self {
+            ring,
+            poll,
+            clock,
+            seen: ArcSwap::new(Arc::new(seen)),
+            looked: AtomicU64::new(looked.as_unix_millis()),
+        }
+    }
+
+    pub(in crate::store) fn ring(&self) -> &KeyRing {
+        &self.ring
+    }
+
+    pub(in crate::store) fn poll(&self) -> Duration {
+        self.poll
+    }
+
+    pub(in crate::store) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The newest that was seen, however long ago.
+    pub(in crate::store) fn seen(&self) -> Arc<Seen> {
+        self.seen.load_full()
+    }
+
+    /// Whether nothing may be sealed before another look.
+    pub(in crate::store) fn is_due(&self) -> bool {
+        self.since_look() >= self.poll
+    }
+
+    /// A keyset to seal with.
+    pub(in crate::store) async fn current(
+        &self,
+        store: &dyn DynByteStore,
+    ) -> Result<Arc<Seen>, Error> {
+        if self.is_due() {
+            return Ok(self.look(store).await?.0);
+        }
+        Ok(self.seen())
+    }
+
+    /// A keyset that may know a key which the one that was seen does not. Whatever seals has
+    /// been in the keyset for longer than `poll`, so a look that is younger would have found it.
+    pub(in crate::store) async fn newer(
+        &self,
+        store: &dyn DynByteStore,
+    ) -> Result<Arc<Seen>, Error> {
+        if self.since_look() >= LOOK_AGAIN.min(self.poll / 2) {
+            return Ok(self.look(store).await?.0);
+        }
+        Ok(self.seen())
+    }
+
+    /// Looks at the keyset, and tells the version of its row.
+    pub(in crate::store) async fn look(
+        &self,
+        store: &dyn DynByteStore,
+    ) -> Result<(Arc<Seen>, Version), Error> {
+        let (began, before) = (self.now(), self.seen());
+        let found = store.load(&Keyset::row_key()).await?;
+        let row = found.ok_or_else(|| {
+            key_error(
+                "the store's keyset is gone: restore its row from a backup, before this process ends",
+            )
+        })?;
+        let seen = self.take(&before, &row)?;
+        // After what was seen, which it is the time of.
+        self.looked
+            .fetch_max(began.as_unix_millis(), Ordering::Release);
+        Ok((seen, row.version))
+    }
+
+    /// Takes over what stands in `row`, unless it is older than `before`, which was seen before
+    /// the row was read.
+    pub(in crate::store) fn take(&self, before: &Seen, row: &Row) -> Result<Arc<Seen>, Error> {
+        if row.bytes == before.bytes {
+            return Ok(self.seen());
+        }
+        let keyset = Keyset::unwrap(row, &self.ring)?;
+        if keyset.vault != before.keyset.vault {
+            return Err(key_error(
+                "the store's keyset is that of another store: restore its row from a backup",
+            ));
+        }
+        // Nothing is written twice by one sequence, so another text of the same is a branch
+        // that began before what was seen.
+        if keyset.sequence <= before.keyset.sequence {
+            return Err(key_error(
+                "the store's keyset is older than it was: the store was rolled back, and what was \
+                 sealed since cannot be opened by it. Restore its row from a newer backup",
+            ));
+        }
+        let found = Arc::new(Seen {
+            keyset,
+            bytes: row.bytes.clone(),
+        });
+        // Somebody else's look may have found a newer one meanwhile.
+        self.seen
+            .rcu(|seen| match seen.keyset.sequence < found.keyset.sequence {
+                true => Arc::clone(&found),
+                false => Arc::clone(seen),
+            });
+        Ok(self.seen())
+    }
+
+    fn since_look(&self) -> Duration {
+        let looked = Timestamp::from_unix_millis(self.looked.load(Ordering::Acquire));
+        self.now().since(looked)
+    }
+}
+
+impl fmt::Debug for LiveKeyset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LiveKeyset").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,186 @@
+//! Changing keys while everything runs.
+
+mod rewrap;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::rewrap::{Rewrap, RewrapProgress};
+use super::contract::{Expected, Lease, LeaseOwner, SaveOutcome};
+use super::keyset::{DataKey, Keyset, Next, Seen};
+use super::seal;
+use super::sealed::SealedStore;
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind};
+
+/// How often the keyset may change under a change of ours before that is given up.
+const MAX_CONFLICTS: u32 = 16;
+/// How many rows are read at once where only their headers count.
+const PAGE: usize = 256;
+
+#[doc = include_str!("rotation.md")]
+#[derive(Debug, Clone)]
+pub struct KeyRotation {
+    store: SealedStore,
+}
+
+impl SealedStore {
+    /// The store's keys, to change them while everything runs.
+    pub fn key_rotation(&self) -> KeyRotation {
+        KeyRotation {
+            store: self.clone(),
+        }
+    }
+}
+
+impl KeyRotation {
+    /// Every data key there ever was, in the order of their ids, as the store has them now.
+    pub async fn data_keys(&self) -> Result<Vec<DataKey>, Error> {
+        let (seen, _) = self.store.keys.look(&*self.store.store).await?;
+        Ok(seen.keyset.data_keys().collect())
+    }
+
+    /// Adds a data key, which seals nothing before it is made [active](Self::activate).
+    ///
+    /// If one waits for that already, it is that one: asking again adds no other.
+    pub async fn add_key(&self) -> Result<DataKey, Error> {
+        let seen = self
+            .change(|seen, now| seen.keyset.with_waiting(now))
+            .await?;
+        let waiting = seen.keyset.waiting();
+        let id = waiting.ok_or_else(|| {
+            Error::new(
+                ErrorKind::Config,
+                "somebody else has made the new data key active already",
+            )
+        })?;
+        seen.keyset.data_key(id)
+    }
+
+    /// Makes `id` the key that seals, and retires the one that did.
+    ///
+    /// Fails with [`ErrorKind::TooSoon`] until the key has been there for longer than
+    /// [`key_poll`](super::SealedStoreBuilder::key_poll): by then every instance knows it.
+    /// Does nothing if it is active.
+    pub async fn activate(&self, id: u32) -> Result<(), Error> {
+        let poll = self.store.keys.poll();
+        self.change(|seen, now| seen.keyset.with_active(id, now, poll))
+            .await
+            .map(drop)
+    }
+
+    /// Seals what retired keys have sealed under the active one, some rows at a time.
+    ///
+    /// ```
+    /// # use tower_token::*;
+    /// # async fn f(rotation: KeyRotation) -> Result<(), Error> {
+    /// let mut rewrap = rotation.rewrap();
+    /// while rewrap.step().await? {
+    ///     println!("{:.0} %", 100.0 * rewrap.progress().fraction());
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub fn rewrap(&self) -> Rewrap {
+        Rewrap::new(self.store.clone())
+    }
+
+    /// How many rows each data key has sealed, by its id: reads the whole store.
+    pub async fn rows_by_key(&self) -> Result<BTreeMap<u32, u64>, Error> {
+        let mut rows = BTreeMap::new();
+        let mut after = None;
+        loop {
+            let page = self.store.store.scan(after.as_ref(), PAGE).await?;
+            let Some((last, _)) = page.last() else {
+                return Ok(rows);
+            };
+            after = Some(*last);
+            let sealed = page.iter().filter(|(key, _)| *key != Keyset::row_key());
+            // What is no record at all was sealed by no key.
+            for id in sealed.filter_map(|(_, row)| seal::key_id(&row.bytes).ok()) {
+                *rows.entry(id).or_default() += 1;
+            }
+        }
+    }
+
+    /// Destroys a data key that nothing needs any longer: its bits are gone from the keyset,
+    /// for good. Its id stays, so that a record that still names it says what happened.
+    ///
+    /// Fails with [`ErrorKind::KeyInUse`] if a row names the key, and with
+    /// [`ErrorKind::TooSoon`] until it has been retired for longer than twice
+    /// [`key_poll`](super::SealedStoreBuilder::key_poll): before that an instance might still
+    /// seal with it. Reads the whole store. Does nothing if the key is destroyed.
+    pub async fn destroy(&self, id: u32) -> Result<(), Error> {
+        let poll = self.store.keys.poll();
+        let (seen, _) = self.store.keys.look(&*self.store.store).await?;
+        // In this order: once it is time nobody seals with the key, and no row comes to name it
+        // that was not seen.
+        let now = self.store_time().await?;
+        if seen.keyset.without(id, now, poll)?.is_none() {
+            return Ok(());
+        }
+        let rows = self.rows_by_key().await?.remove(&id).unwrap_or(0);
+        if rows > 0 {
+            return Err(Error::new(
+                ErrorKind::KeyInUse,
+                format!("{rows} rows were sealed by data key {id}: rewrap them first"),
+            ));
+        }
+        self.change(|seen, now| seen.keyset.without(id, now, poll))
+            .await
+            .map(drop)
+    }
+
+    /// Wraps the store's keys by the first of the outer keys that the store was opened with.
+    /// Does nothing if they are.
+    pub async fn rewrap_keyset(&self) -> Result<(), Error> {
+        self.change(|seen, _| {
+            let wraps = self.store.keys.ring().first()?;
+            let wrapped_by = seal::key_id(&seen.bytes)?;
+            Ok((wrapped_by != wraps.id()).then(|| seen.keyset.changed()))
+        })
+        .await
+        .map(drop)
+    }
+
+    /// Writes what `change` makes of the keyset as it stands, unless there is nothing to
+    /// change. It is asked again if somebody else was faster, and if nobody knows.
+    async fn change(
+        &self,
+        change: impl Fn(&Seen, Timestamp) -> Result<Next, Error>,
+    ) -> Result<Arc<Seen>, Error> {
+        let SealedStore { store, keys, .. } = &self.store;
+        for _ in 0..MAX_CONFLICTS {
+            let (seen, version) = keys.look(&**store).await?;
+            let now = self.store_time().await?;
+            let Some(next) = change(&seen, now)? else {
+                return Ok(seen);
+            };
+            let row = next.wrap(keys.ring())?;
+            let expected = Expected::Version(version);
+            match store.save(&Keyset::row_key(), row, expected).await? {
+                SaveOutcome::Saved(_) => return Ok(keys.look(&**store).await?.0),
+                SaveOutcome::Conflict | SaveOutcome::Unknown => {}
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Store,
+            "the store's keyset kept changing: try again",
+        ))
+    }
+
+    /// The time by the one clock that all instances share.
+    async fn store_time(&self) -> Result<Timestamp, Error> {
+        let mut owner = LeaseOwner([0; 16]);
+        seal::fill(&mut owner.0)?;
+        let (store, row) = (&self.store.store, Keyset::row_key());
+        let now = match store.lease(&row, owner, Duration::from_secs(1)).await? {
+            Lease::Granted { now } => {
+                store.release(&row, owner).await?;
+                now
+            }
+            Lease::Held { now, .. } => now,
+        };
+        Ok(now)
+    }
+}

@@ -1,0 +1,197 @@
+//! Sealing everything anew, behind live traffic.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use crate::clock::Timestamp;
+use crate::error::{Error, ErrorKind};
+use crate::grant::Record;
+use crate::store::codec::{self, WireRecord};
+use crate::store::contract::{Expected, Row, RowKey, SaveOutcome};
+use crate::store::keyset::Keyset;
+use crate::store::sealed::SealedStore;
+
+/// How many rows a step takes, unless told otherwise.
+const ROWS: usize = 64;
+/// How often a row may change under a step before it is left to the next pass.
+const TRIES: u32 = 4;
+
+/// One pass over all rows; see [`KeyRotation::rewrap`](super::KeyRotation::rewrap).
+///
+/// Whatever was done when it is dropped stays done, and another pass does only the rest. Rows
+/// that live traffic writes meanwhile are left as they were written: that is under the active
+/// key, by every instance that has looked at the keyset since the activation.
+#[derive(Debug)]
+pub struct Rewrap {
+    store: SealedStore,
+    rows: usize,
+    progress: RewrapProgress,
+}
+
+/// How far a [`Rewrap`] has come.
+#[non_exhaustive]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RewrapProgress {
+    /// How many rows it has looked at.
+    pub examined: u64,
+    /// How many of them it has sealed anew.
+    pub rewrapped: u64,
+    /// How many are still under a retired key, because a refresh of theirs was under way or
+    /// they went on changing. Another pass takes them up.
+    pub left: u64,
+    /// How many do not open, and were left as they are. While a row names a key, that key
+    /// cannot be destroyed.
+    pub unreadable: u64,
+    /// The last row it has looked at, for [`Rewrap::after`].
+    pub cursor: Option<RowKey>,
+}
+
+impl RewrapProgress {
+    /// About how much of the store was looked at, from 0 to 1: rows lie evenly in the order of
+    /// their keys.
+    pub fn fraction(&self) -> f64 {
+        let Some(cursor) = self.cursor else {
+            return 0.0;
+        };
+        let first = cursor.as_bytes().first_chunk().copied();
+        let place = u64::from_be_bytes(first.unwrap_or_default());
+        place as f64 / u64::MAX as f64
+    }
+}
+
+/// What became of a row.
+enum Fate {
+    /// Nothing had to be done about it, or it is gone.
+    Fine,
+    Rewrapped,
+    Left,
+    Unreadable,
+}
+
+impl Rewrap {
+    pub(super) fn new(store: SealedStore) -> Self {
+        Self {
+            store,
+            rows: ROWS,
+            progress: RewrapProgress::default(),
+        }
+    }
+
+    /// Begins after the [`cursor`](RewrapProgress::cursor) of a pass that was stopped. Not
+    /// needed, since a row that is done costs no more than its read.
+    #[must_use]
+    pub fn after(mut self, cursor: RowKey) -> Self {
+        self.progress.cursor = Some(cursor);
+        self
+    }
+
+    /// How many rows a step reads, and writes at once: 64 by default, at least one.
+    #[must_use]
+    pub fn rows_per_step(mut self, rows: usize) -> Self {
+        self.rows = rows.max(1);
+        self
+    }
+
+    /// How far it has come.
+    pub fn progress(&self) -> &RewrapProgress {
+        &self.progress
+    }
+
+    /// Looks at some more rows; whether there were any.
+    ///
+    /// Pause between steps to leave the store to its users. After an error the same rows are
+    /// taken up again.
+    pub async fn step(&mut self) -> Result<bool, Error> {
+        let after = self.progress.cursor;
+        let page = self.store.store.scan(after.as_ref(), self.rows).await?;
+        let Some((last, _)) = page.last() else {
+            return Ok(false);
+        };
+        let last = *last;
+        // Not by what was known when the pass began: another key may be active by now.
+        self.store.keys.current(&*self.store.store).await?;
+        let rows = page.into_iter();
+        let rows: Vec<_> = rows.filter(|(key, _)| *key != Keyset::row_key()).collect();
+        let fates = together(rows.into_iter().map(|(key, row)| self.rewrap(key, row))).await;
+        let mut progress = self.progress.clone();
+        for fate in fates {
+            progress.examined += 1;
+            match fate? {
+                Fate::Fine => {}
+                Fate::Rewrapped => progress.rewrapped += 1,
+                Fate::Left => progress.left += 1,
+                Fate::Unreadable => progress.unreadable += 1,
+            }
+        }
+        progress.cursor = Some(last);
+        self.progress = progress;
+        Ok(true)
+    }
+
+    /// The rest of the pass, without a pause.
+    pub async fn finish(mut self) -> Result<RewrapProgress, Error> {
+        while self.step().await? {}
+        Ok(self.progress)
+    }
+
+    async fn rewrap(&self, row_key: RowKey, mut row: Row) -> Result<Fate, Error> {
+        for _ in 0..TRIES {
+            let opener = self.store.opener_of([&row]).await;
+            if opener.is_sealed_for_now(&row) {
+                return Ok(Fate::Fine);
+            }
+            // Taken as it is, so that what another version of this crate wrote is kept.
+            let text = match opener.text(&row_key, &row) {
+                Ok(text) => text,
+                Err(error) if error.kind() == ErrorKind::Damaged => return Ok(Fate::Unreadable),
+                Err(error) => return Err(error),
+            };
+            if has_intent(&text, self.store.keys.now()) {
+                return Ok(Fate::Left);
+            }
+            let expected = Expected::Version(row.version);
+            let copy = |buffer: &mut [u8]| {
+                buffer.copy_from_slice(&text);
+                Ok(())
+            };
+            let put = self
+                .store
+                .put(&row_key, text.len(), copy, row.due, expected);
+            if let SaveOutcome::Saved(_) = put.await? {
+                return Ok(Fate::Rewrapped);
+            }
+            match self.store.store.load(&row_key).await? {
+                Some(changed) => row = changed,
+                None => return Ok(Fate::Fine),
+            }
+        }
+        Ok(Fate::Left)
+    }
+}
+
+/// Whether a refresh is under way that is about to write the row itself.
+fn has_intent(text: &[u8], now: Timestamp) -> bool {
+    let record = codec::read::<WireRecord>(codec::RECORD, text).and_then(Record::try_from);
+    let intent = record.ok().and_then(|record| record.intent);
+    intent.is_some_and(|intent| now < intent.deadline)
+}
+
+/// What all of `work` comes to, done side by side: a store that acknowledges writes together
+/// does so for these.
+async fn together<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut work: Vec<_> = work.map(|work| (Box::pin(work), None)).collect();
+    poll_fn(|cx| {
+        let mut all = Poll::Ready(());
+        for (work, done) in &mut work {
+            if done.is_none() {
+                match work.as_mut().poll(cx) {
+                    Poll::Ready(result) => *done = Some(result),
+                    Poll::Pending => all = Poll::Pending,
+                }
+            }
+        }
+        all
+    })
+    .await;
+    work.into_iter().filter_map(|(_, done)| done).collect()
+}
