@@ -40,5 +40,5 @@ fn in_place<T>(work: impl FnOnce(&Key, Place<'_>) -> T) -> T {
         row: &RowKey::new(Group([1; 16]), [2; 32]),
         kind: Kind::Grant,
     };
-    work(&Key::new([3; 32]), place)
+    work(&Key::new(&[3; 32]), place)
 }

@@ -1,6 +1,7 @@
 //! The outer keys: what has to come from outside the store.
 
 use std::fmt;
+use std::io::Read as _;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -10,6 +11,9 @@ use zeroize::Zeroizing;
 use super::seal::Key;
 use crate::error::{Error, ErrorKind};
 use crate::secret::Secret;
+
+/// What is read of a key file, in bytes: some ninety keys.
+const MAX_FILE: usize = 4_096;
 
 /// The outer keys that open a store.
 ///
@@ -45,7 +49,7 @@ impl KeyRing {
 
     /// A ring of one key.
     pub fn from_bytes(key: [u8; 32]) -> Result<Self, Error> {
-        Self::new(vec![Key::new(key)])
+        Self::new(vec![Key::new(&Zeroizing::new(key))])
     }
 
     /// This ring's keys first, then those of `older`: what a store is opened with while its
@@ -95,21 +99,23 @@ impl KeyRing {
                 error,
             )
         };
+        // Checked once it is open: what is read is what was checked.
+        let file = std::fs::File::open(path).map_err(failed)?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = std::fs::metadata(path)
-                .map_err(failed)?
-                .permissions()
-                .mode();
+            let mode = file.metadata().map_err(failed)?.permissions().mode();
             if mode & 0o077 != 0 {
                 return Err(key_error(format!(
                     "the key file {name} can be read by others than its owner: chmod 600 it"
                 )));
             }
         }
-        let text = std::fs::read_to_string(path)
-            .map(Zeroizing::new)
+        // All at once, since a buffer that grows leaves copies behind. What does not fit is no
+        // list of keys.
+        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE));
+        file.take(MAX_FILE as u64)
+            .read_to_string(&mut text)
             .map_err(failed)?;
         Self::decode(&text, &name)
     }
@@ -174,7 +180,7 @@ fn decode_key(word: &str) -> Option<Key> {
     let len = standard
         .or_else(|_| URL_SAFE_NO_PAD.decode_slice(word, &mut *bytes))
         .ok()?;
-    bytes[..len].try_into().ok().map(Key::new)
+    (len == 32).then(|| bytes.first_chunk().map(Key::new))?
 }
 
 fn key_error(message: String) -> Error {

@@ -12,6 +12,7 @@
 //! change keys within weeks.
 
 use std::fmt;
+use std::sync::Arc;
 
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
@@ -46,17 +47,24 @@ pub(super) struct Place<'a> {
 
 /// A 256-bit key, wiped when its last clone drops.
 #[derive(Clone)]
-pub(super) struct Key(std::sync::Arc<Zeroizing<[u8; 32]>>);
+pub(super) struct Key(Arc<Zeroizing<[u8; 32]>>);
 
 impl Key {
-    pub(super) fn new(bytes: [u8; 32]) -> Self {
-        Self(std::sync::Arc::new(Zeroizing::new(bytes)))
+    pub(super) fn new(bytes: &[u8; 32]) -> Self {
+        let mut key = Self::zero();
+        Arc::make_mut(&mut key.0).copy_from_slice(bytes);
+        key
     }
 
     pub(super) fn random() -> Result<Self, Error> {
-        let mut bytes = Zeroizing::new([0; 32]);
-        fill(&mut *bytes)?;
-        Ok(Self(std::sync::Arc::new(bytes)))
+        let mut key = Self::zero();
+        fill(&mut **Arc::make_mut(&mut key.0))?;
+        Ok(key)
+    }
+
+    /// To be filled where it is: bits that are moved leave a copy behind.
+    fn zero() -> Self {
+        Self(Arc::new(Zeroizing::new([0; 32])))
     }
 
     pub(super) fn as_bytes(&self) -> &[u8; 32] {
@@ -74,12 +82,6 @@ impl Key {
         self.as_bytes()
             .iter()
             .all(|byte| *byte == self.as_bytes()[0])
-    }
-}
-
-impl From<Zeroizing<[u8; 32]>> for Key {
-    fn from(bytes: Zeroizing<[u8; 32]>) -> Self {
-        Self(std::sync::Arc::new(bytes))
     }
 }
 

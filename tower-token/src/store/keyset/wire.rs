@@ -117,14 +117,14 @@ impl TryFrom<WireKeyset> for Keyset {
                 state: wire.state.into(),
                 since: Timestamp::from_unix_millis(wire.since),
             },
-            key: wire.key.map(Key::from),
+            key: wire.key.map(|bits| Key::new(&bits)),
         });
         let keyset = Self {
             sequence: wire.sequence,
             vault: wire.vault,
             entries: entries.collect(),
-            index: Key::from(wire.index),
-            fingerprint: Key::from(wire.fingerprint),
+            index: Key::new(&wire.index),
+            fingerprint: Key::new(&wire.fingerprint),
         };
         keyset
             .active()
