@@ -60,6 +60,7 @@
 //! | connect and disconnect users | [`TokenManager`], [`TokenResponse`] |
 //! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
 //! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |
+//! | change keys without a stop | [`KeyRotation`] |
 //! | know what to do about a failure | [`Error::recovery`] |
 //! | see what happens | [`TokenManager::events`] |
 //!

@@ -187,6 +187,19 @@ async fn an_unknown_key_is_looked_up_once_before_it_is_an_error() {
 }
 
 #[tokio::test]
+async fn one_that_only_sweeps_looks_too() {
+    let rig = Rig::new();
+    let (ours, siblings) = (rig.instance().await, rig.instance().await);
+    ours.key_rotation().add_key().await.unwrap();
+    let known = || siblings.keys.seen().keyset.data_keys().count();
+    siblings.claim_due(10, SECOND).await.unwrap();
+    assert_eq!(known(), 1);
+    rig.wait(POLL);
+    siblings.claim_due(10, SECOND).await.unwrap();
+    assert_eq!(known(), 2);
+}
+
+#[tokio::test]
 async fn an_older_keyset_is_refused_and_the_newer_one_kept() {
     let rig = Rig::new();
     let store = rig.instance().await;

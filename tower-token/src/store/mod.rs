@@ -18,6 +18,7 @@ mod open;
 mod rotation;
 mod seal;
 mod sealed;
+mod shared;
 #[cfg(feature = "sled")]
 mod sled;
 
