@@ -215,6 +215,29 @@ async fn a_refresh_that_comes_between_a_rewrap_and_its_row_is_kept() {
 }
 
 #[tokio::test]
+async fn a_rewrap_goes_on_after_an_instance_that_still_seals_with_the_former_key() {
+    let rig = Rig::new();
+    let flaky = Flaky::new(rig.rows.clone());
+    let (ours, siblings) = (rig.instance_over(flaky.clone()).await, rig.instance().await);
+    let rotation = ours.store.key_rotation();
+    let new = rotation.add_key().await.unwrap().id;
+    rig.clock.advance(POLL);
+    siblings.connect(&rig, "ada").await.unwrap();
+    rig.clock.advance(SECOND);
+    rotation.activate(new).await.unwrap();
+    flaky.script([Save::Hold]);
+    let late = async {
+        flaky.until_held().await;
+        siblings.connect(&rig, "ada").await.unwrap();
+        assert_eq!(ours.rows_by_key().await, [(1, 1)]);
+        flaky.release();
+    };
+    let (pass, ()) = tokio::join!(rotation.rewrap().finish(), late);
+    assert_eq!(pass.unwrap().rewrapped, 1);
+    assert_eq!(ours.rows_by_key().await, [(new, 1)]);
+}
+
+#[tokio::test]
 async fn a_rewrap_during_an_exchange_does_not_lose_its_answer() {
     let rig = Rig::new();
     let flaky = Flaky::new(rig.rows.clone());

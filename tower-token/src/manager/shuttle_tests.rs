@@ -16,8 +16,8 @@ use crate::grant::{AccessToken, Record, Serial, TokenResponse};
 use crate::key::GrantKey;
 use crate::provider::{Provider, RefreshError, RefreshRequest, Refresher};
 use crate::store::{
-    ByteStore, Durability, Expected, Group, KeyRing, Lease, LeaseOwner, MemoryStore, Row, RowKey,
-    SaveOutcome, SealedRow, SealedStore, StoreError, Version,
+    ByteStore, DataKeyState, Durability, Expected, Group, KeyRing, Lease, LeaseOwner, MemoryStore,
+    Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, Version,
 };
 use crate::testkit::ManualClock;
 
@@ -393,5 +393,62 @@ fn what_was_exchanged_before_a_shutdown_is_stored() {
         assert_eq!(world.stored().await.grant.serial().issue, issued);
         each(callers).await;
         assert_eq!(world.stored().await.grant.serial().issue, issued);
+    });
+}
+
+#[test]
+fn a_rewrap_and_refreshes_overwrite_nothing_of_each_other() {
+    explore(|| async {
+        let world = World::new().await;
+        let rotation = world.stored.key_rotation();
+        let new = rotation.add_key().await.unwrap().id;
+        world.clock.advance(HOUR);
+        rotation.activate(new).await.unwrap();
+        // Neither manager has looked since: they seal with the former key.
+        let callers = [&world.ours, &world.siblings].map(|manager| world.caller(manager));
+        let pass = rotation.rewrap();
+        let rewrap = spawn(async move {
+            some_time().await;
+            pass.finish().await.unwrap()
+        });
+        for serial in each(callers).await {
+            assert_eq!(serial.unwrap().issue, FIRST + 1);
+        }
+        rewrap.await.unwrap();
+        world.settled().await;
+        assert_eq!(world.service.exchanges(), 1);
+        assert_eq!(world.stored().await.grant.serial().issue, FIRST + 1);
+        rotation.rewrap().finish().await.unwrap();
+        assert_eq!(world.stored().await.grant.serial().issue, FIRST + 1);
+        let rows_by_key = rotation.rows_by_key().await.unwrap();
+        assert!(rows_by_key.into_iter().eq([(new, 1)]));
+    });
+}
+
+#[test]
+fn whoever_rotates_at_the_same_time_does_it_once() {
+    explore(|| async {
+        let world = World::new().await;
+        let rotate = [&world.ours, &world.siblings].map(|manager| {
+            let rotation = manager.shared().store.key_rotation();
+            let clock = world.clock.clone();
+            spawn(async move {
+                let new = rotation.add_key().await.map(|key| key.id);
+                clock.advance(HOUR);
+                rotation.activate(2).await.unwrap();
+                new.ok()
+            })
+        });
+        for new in each(rotate).await {
+            // The slower may come when it is active already.
+            assert!(new.is_none_or(|id| id == 2 || id == 3), "{new:?}");
+        }
+        let keys = world.stored.key_rotation().data_keys().await.unwrap();
+        let active: Vec<_> = keys
+            .iter()
+            .filter(|key| key.state == DataKeyState::Active)
+            .collect();
+        assert_eq!(active.len(), 1, "{keys:?}");
+        assert_eq!(active[0].id, 2);
     });
 }

@@ -154,36 +154,65 @@ async fn an_instance_seals_with_the_former_key_for_no_longer_than_the_poll() {
 }
 
 #[tokio::test]
-async fn an_unknown_key_is_looked_up_once_before_it_is_an_error() {
+async fn a_key_that_was_added_since_is_known_after_one_look() {
     let rig = Rig::new();
-    let (ours, siblings) = (rig.instance().await, rig.instance().await);
+    let ours = rig.instance().await;
     save(&ours, "ada").await.unwrap();
-    rig.rotate(&ours.key_rotation()).await;
-    save(&ours, "ada").await.unwrap();
+    let siblings = [(); 4].map(|()| rig.instance());
+    let [loads, lists, pages, claims] = siblings;
+    let (loads, lists) = (loads.await, lists.await);
+    let (pages, claims) = (pages.await, claims.await);
+    // Sooner than it should be, by one that was set up wrongly: they have only just looked.
+    let hasty = SealedStore::builder().key_poll(Duration::ZERO);
+    let hasty = hasty.open(rig.memory.clone(), rig.ring.clone());
+    let hasty = hasty.await.unwrap().key_rotation();
+    let id = hasty.add_key().await.unwrap().id;
+    rig.wait(Duration::from_millis(1));
+    hasty.activate(id).await.unwrap();
+    rig.wait(POLL);
+    save_record(&ours, &record("ada"), Some(rig.clock.now()))
+        .await
+        .unwrap();
     assert_eq!(sealed_by(&rig, &ours, "ada").await, 2);
-    // Known to be older than the key: one look, and it opens. So does a list, and a page.
-    opens(&siblings, "ada").await.unwrap();
-    let third = rig.instance().await;
-    assert!(third.list("ada").await.unwrap()[0].is_ok());
-    assert!(third.page(None, 10).await.unwrap()[0].1.record.is_ok());
+    opens(&loads, "ada").await.unwrap();
+    assert!(lists.list("ada").await.unwrap()[0].is_ok());
+    assert!(pages.page(None, 10).await.unwrap()[0].1.record.is_ok());
+    let claimed = claims.claim_due(10, SECOND).await.unwrap();
+    assert!(claimed[0].1.record.is_ok());
+}
 
-    // A key that nobody has.
-    let row_key = siblings.keys.seen().keyset.row(&key("ada"));
-    let mut forged = rig.row(&row_key).await.bytes.to_vec();
-    forged[5] = 9;
-    rig.forge(&row_key, &forged).await;
-    let kept = rig.keyset_row().await;
-    let version = rig.row(&Keyset::row_key()).await.version;
-    rig.memory.purge(&Keyset::row_key(), version).await.unwrap();
-    // A look would fail now. Just after the last one there is none.
-    let error = opens(&siblings, "ada").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Damaged);
+#[tokio::test]
+async fn a_key_that_nobody_has_is_looked_for_once_a_second() {
+    let rig = Rig::new();
+    let store = rig.instance().await;
+    for user in ["ada", "bob"] {
+        save(&store, user).await.unwrap();
+    }
+    let forge = async |user, id| {
+        let row_key = store.keys.seen().keyset.row(&key(user));
+        let mut forged = rig.row(&row_key).await.bytes.to_vec();
+        forged[5] = id;
+        rig.forge(&row_key, &forged).await;
+    };
+    let damaged = async |user| {
+        let error = opens(&store, user).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged);
+        assert!(error.to_string().contains("unknown data key"), "{error}");
+    };
+    forge("ada", 9).await;
+    damaged("ada").await;
+    // From here on a look fails, so that it can be told.
+    let kept = rig.row(&Keyset::row_key()).await;
+    let purged = rig.memory.purge(&Keyset::row_key(), kept.version).await;
+    assert!(purged.unwrap());
+    damaged("ada").await;
+    forge("bob", 8).await;
+    key_error(opens(&store, "bob").await, "gone");
     rig.wait(SECOND);
-    key_error(opens(&siblings, "ada").await, "gone");
-    rig.forge(&Keyset::row_key(), &kept).await;
-    let error = opens(&siblings, "ada").await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Damaged);
-    assert!(error.to_string().contains("unknown data key"), "{error}");
+    key_error(opens(&store, "ada").await, "gone");
+    rig.forge(&Keyset::row_key(), &kept.bytes).await;
+    damaged("ada").await;
+    damaged("bob").await;
 }
 
 #[tokio::test]

@@ -220,14 +220,15 @@ impl SealedStore {
     /// first.
     pub(super) async fn opener_of<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> Opener {
         let seen = self.keys.seen();
-        let is_unknown = |row: &Row| {
-            let id = seal::key_id(&row.bytes);
-            id.is_ok_and(|id| seen.keyset.by_id(id).err() == Some(NoKey::Unknown))
+        let unknown = |row: &Row| {
+            let id = seal::key_id(&row.bytes).ok()?;
+            let is_unknown = seen.keyset.by_id(id).err() == Some(NoKey::Unknown);
+            (is_unknown && !self.keys.is_missing(id)).then_some(id)
         };
-        if !rows.into_iter().any(is_unknown) {
+        let Some(id) = rows.into_iter().find_map(unknown) else {
             return Opener { seen, unseen: None };
-        }
-        match self.keys.newer(&*self.store).await {
+        };
+        match self.keys.with_key(id, &*self.store).await {
             Ok(seen) => Opener { seen, unseen: None },
             Err(error) => Opener {
                 seen,

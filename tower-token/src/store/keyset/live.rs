@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Keyset, key_error};
+use super::{Keyset, NoKey, key_error};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
-use crate::rt::ArcSwap;
+use crate::rt::{ArcSwap, Mutex};
 use crate::store::contract::{Row, Version};
 use crate::store::erased::DynByteStore;
 use crate::store::keyring::KeyRing;
 
-/// How long a record that names an unknown key is believed to be damaged without another
-/// look at the keyset.
+/// For how long a key that was looked for and not found is not looked for again: a damaged
+/// record costs its readers no more than that.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The newest keyset that was seen, and when it was.
@@ -32,6 +32,8 @@ pub(in crate::store) struct LiveKeyset {
     seen: ArcSwap<Seen>,
     /// When the last look began that found it, in milliseconds.
     looked: AtomicU64,
+    /// The last key that a look did not find, and when that began.
+    missing: Mutex<Option<(u32, Timestamp)>>,
 }
 
 /// A keyset, and the row it was found in.
@@ -56,6 +58,7 @@ impl LiveKeyset {
             clock,
             seen: ArcSwap::new(Arc::new(seen)),
             looked: AtomicU64::new(looked.as_unix_millis()),
+            missing: Mutex::new(None),
         }
     }
 
@@ -78,7 +81,8 @@ impl LiveKeyset {
 
     /// Whether nothing may be sealed before another look.
     pub(in crate::store) fn is_due(&self) -> bool {
-        self.since_look() >= self.poll
+        let looked = Timestamp::from_unix_millis(self.looked.load(Ordering::Acquire));
+        self.now().since(looked) >= self.poll
     }
 
     /// A keyset to seal with.
@@ -92,16 +96,25 @@ impl LiveKeyset {
         Ok(self.seen())
     }
 
-    /// A keyset that may know a key which the one that was seen does not. Whatever seals has
-    /// been in the keyset for longer than `poll`, so a look that is younger would have found it.
-    pub(in crate::store) async fn newer(
+    /// Whether a look for `id` would tell nothing new.
+    pub(in crate::store) fn is_missing(&self, id: u32) -> bool {
+        let missing = *self.missing.lock();
+        missing
+            .is_some_and(|(missing, looked)| missing == id && self.now().since(looked) < LOOK_AGAIN)
+    }
+
+    /// A keyset that has the key `id`, if there is one: it was added since the last look.
+    pub(in crate::store) async fn with_key(
         &self,
+        id: u32,
         store: &dyn DynByteStore,
     ) -> Result<Arc<Seen>, Error> {
-        if self.since_look() >= LOOK_AGAIN.min(self.poll / 2) {
-            return Ok(self.look(store).await?.0);
+        let began = self.now();
+        let (seen, _) = self.look(store).await?;
+        if seen.keyset.by_id(id).err() == Some(NoKey::Unknown) {
+            *self.missing.lock() = Some((id, began));
         }
-        Ok(self.seen())
+        Ok(seen)
     }
 
     /// Looks at the keyset, and tells the version of its row.
@@ -154,11 +167,6 @@ impl LiveKeyset {
                 false => Arc::clone(seen),
             });
         Ok(self.seen())
-    }
-
-    fn since_look(&self) -> Duration {
-        let looked = Timestamp::from_unix_millis(self.looked.load(Ordering::Acquire));
-        self.now().since(looked)
     }
 }
 
