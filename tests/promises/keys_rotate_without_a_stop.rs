@@ -297,37 +297,44 @@ async fn every_step_can_be_done_again_whatever_became_of_it() {
         let flaky = Flaky::new(rig.rows.clone());
         let instance = rig.instance_over(flaky.clone()).await;
         instance.connect(&rig, "ada").await.unwrap();
-
-        // Each step by a process that does not know what became of it, and by its successor.
+        let states = async || {
+            let keys = rig.instance().await.store.key_rotation().data_keys().await;
+            let keys = keys.unwrap().into_iter();
+            keys.map(|key| key.state).collect::<Vec<_>>()
+        };
+        // A process after the one that met the trouble.
+        let successor = async || rig.instance().await.store.key_rotation();
         let rotation = instance.store.key_rotation();
+        // What is said to be done is done, and only a store that says that it failed fails a step.
+        let works = trouble != Save::Fail;
+        use DataKeyState::{Active, Created, Destroyed, Retired};
+
         flaky.script([trouble]);
-        let _ = rotation.add_key().await;
-        let rotation = rig.instance_over(flaky.clone()).await.store.key_rotation();
-        let new = rotation.add_key().await.unwrap().id;
-        assert_eq!(new, 2);
+        let done = rotation.add_key().await.is_ok();
+        assert_eq!((done, states().await.len() == 2), (works, works));
+        let new = successor().await.add_key().await.unwrap().id;
+        assert_eq!(states().await, [Active, Created]);
         rig.clock.advance(POLL + SECOND);
 
         flaky.script([trouble]);
-        let _ = rotation.activate(new).await;
-        let rotation = rig.instance_over(flaky.clone()).await.store.key_rotation();
-        rotation.activate(new).await.unwrap();
+        let done = rotation.activate(new).await.is_ok();
+        assert_eq!((done, states().await[1] == Active), (works, works));
+        successor().await.activate(new).await.unwrap();
+        assert_eq!(states().await, [Retired, Active]);
 
         flaky.script([trouble]);
-        let _ = rotation.rewrap().finish().await;
-        let rotation = rig.instance_over(flaky.clone()).await.store.key_rotation();
-        rotation.rewrap().finish().await.unwrap();
-        assert_eq!(instance.rows_by_key().await, [(2, 1)]);
+        let done = rotation.rewrap().finish().await.is_ok();
+        let rewrapped = instance.rows_by_key().await == [(new, 1)];
+        assert_eq!((done, rewrapped), (works, works));
+        let again = successor().await.rewrap().finish().await.unwrap();
+        assert_eq!(again.rewrapped, u64::from(!works));
         rig.clock.advance(2 * POLL + SECOND);
 
         flaky.script([trouble]);
-        let _ = rotation.destroy(1).await;
-        let rotation = rig.instance_over(flaky.clone()).await.store.key_rotation();
-        rotation.destroy(1).await.unwrap();
-
-        flaky.clear();
-        let keys = rotation.data_keys().await.unwrap();
-        let states: Vec<_> = keys.iter().map(|key| key.state).collect();
-        assert_eq!(states, [DataKeyState::Destroyed, DataKeyState::Active]);
+        let done = rotation.destroy(1).await.is_ok();
+        assert_eq!((done, states().await[0] == Destroyed), (works, works));
+        successor().await.destroy(1).await.unwrap();
+        assert_eq!(states().await, [Destroyed, Active]);
         assert_eq!(rig.stored("ada").await.unwrap(), "a0", "{trouble:?}");
     }
 }

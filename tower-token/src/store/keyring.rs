@@ -226,6 +226,29 @@ mod tests {
         assert!(problem(&STANDARD.encode([0; 32])).contains("equal bytes"));
     }
 
+    #[test]
+    fn a_key_that_is_not_there_is_a_key_error_that_says_where() {
+        let variable = "TOWER_TOKEN_A_VARIABLE_THAT_NOBODY_SETS";
+        let error = KeyRing::from_env(variable).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Key);
+        assert!(error.to_string().contains(variable), "{error}");
+        let folder = tempfile::tempdir().unwrap();
+        let error = KeyRing::from_file(folder.path().join("no-such.key")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Key);
+        assert!(error.to_string().contains("no-such.key"), "{error}");
+        assert!(std::error::Error::source(&error).is_some());
+    }
+
+    #[test]
+    fn a_ring_of_two_wraps_by_the_first_and_has_none_twice() {
+        let (new, old) = (KeyRing::generate().unwrap(), KeyRing::generate().unwrap());
+        let ring = new.clone().with_older(old).unwrap();
+        assert_eq!(ring.first().unwrap().id(), new.keys[0].id());
+        let error = ring.with_older(new).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Key);
+        assert!(error.to_string().contains("key 3 stands twice"), "{error}");
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_key_file_that_others_can_read_is_refused() {

@@ -154,3 +154,19 @@ impl From<WireState> for DataKeyState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_taken_without_a_panic(mut bytes: Vec<u8>) {
+            let _ = read(&bytes);
+            for schema in [UNDATED, SCHEMA] {
+                bytes.insert(0, schema);
+                let _ = read(&bytes);
+            }
+        }
+    }
+}

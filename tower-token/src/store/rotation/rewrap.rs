@@ -108,8 +108,8 @@ impl Rewrap {
             return Ok(false);
         };
         let last = *last;
-        // Not by what was known when the pass began: another key may be active by now.
-        self.store.keys.current(&*self.store.store).await?;
+        // By what is active now, whoever made it so.
+        self.store.keys.look(&*self.store.store).await?;
         let rows = page.into_iter();
         let rows: Vec<_> = rows.filter(|(key, _)| *key != Keyset::row_key()).collect();
         let fates = together(rows.into_iter().map(|(key, row)| self.rewrap(key, row))).await;
