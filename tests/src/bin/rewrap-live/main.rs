@@ -130,7 +130,7 @@ async fn live(folder: &Path, ring: &KeyRing, service: &Service) -> Result<(Meter
     window.print("after");
     meter.stop();
     while let Some(ended) = traffic.join_next().await {
-        ended??;
+        ended?;
     }
     for manager in [ours, siblings, reading] {
         manager.shutdown(Duration::from_secs(10)).await?;

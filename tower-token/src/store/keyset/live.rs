@@ -126,7 +126,8 @@ impl LiveKeyset {
         let found = store.load(&Keyset::row_key()).await?;
         let row = found.ok_or_else(|| {
             key_error(
-                "the store's keyset is gone: restore its row from a backup, before this process ends",
+                "the store's keyset is gone, and nothing that starts now can read the store: \
+                 restore its row from a backup",
             )
         })?;
         let seen = self.take(&before, &row)?;
