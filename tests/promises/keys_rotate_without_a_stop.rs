@@ -264,6 +264,12 @@ async fn a_rewrap_during_an_exchange_does_not_lose_its_answer() {
 
 #[tokio::test]
 async fn a_write_that_took_longer_than_its_key_lived_is_sealed_again() {
+    stalled_write(false).await;
+    // Also where others of its process have looked at the keyset meanwhile.
+    stalled_write(true).await;
+}
+
+async fn stalled_write(others_go_on: bool) {
     let rig = Rig::new();
     let flaky = Flaky::new(rig.rows.clone());
     let (stalled, ours) = (rig.instance_over(flaky.clone()).await, rig.instance().await);
@@ -274,12 +280,15 @@ async fn a_write_that_took_longer_than_its_key_lived_is_sealed_again() {
         rig.rotate(&rotation).await;
         rig.clock.advance(2 * POLL + SECOND);
         rotation.destroy(1).await.unwrap();
+        if others_go_on {
+            stalled.connect(&rig, "bob").await.unwrap();
+        }
         flaky.release();
     };
     let (connected, ()) = tokio::join!(stalled.connect(&rig, "ada"), rotation);
     connected.unwrap();
     assert_eq!(rig.stored("ada").await.unwrap(), "a0");
-    assert_eq!(ours.rows_by_key().await, [(2, 1)]);
+    assert_eq!(ours.rows_by_key().await, [(2, 1 + u64::from(others_go_on))]);
 }
 
 /// What may become of a write of the keyset.

@@ -126,12 +126,10 @@ impl SealedStore {
             let SaveOutcome::Saved(version) = outcome else {
                 return Ok(outcome);
             };
-            if !self.keys.is_due() {
-                return Ok(outcome);
-            }
-            // It took so long that the key may have been retired and destroyed meanwhile.
-            match self.keys.look(&*self.store).await {
-                Ok((seen, _)) if seen.keyset.by_id(id).is_ok() => return Ok(outcome),
+            // A key that was active within the last poll is not destroyed before this row was
+            // seen. Where the write took so long that this is not known, it may have been.
+            match self.keys.current(&*self.store).await {
+                Ok(seen) if seen.keyset.seals_with(id) => return Ok(outcome),
                 Ok(_) => expected = Expected::Version(version),
                 Err(_) => return Ok(SaveOutcome::Unknown),
             }

@@ -102,6 +102,10 @@ impl Keyset {
             .ok_or_else(|| key_error("the store's keyset has no active key"))
     }
 
+    pub(super) fn seals_with(&self, id: u32) -> bool {
+        self.active().is_ok_and(|(active, _)| active == id)
+    }
+
     /// The key that `id` names, if it still opens anything.
     pub(super) fn by_id(&self, id: u32) -> Result<&Key, NoKey> {
         let entry = self.entries.iter().find(|entry| entry.data_key.id == id);
