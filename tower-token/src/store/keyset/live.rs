@@ -79,12 +79,6 @@ impl LiveKeyset {
         self.seen.load_full()
     }
 
-    /// Whether nothing may be sealed before another look.
-    pub(in crate::store) fn is_due(&self) -> bool {
-        let looked = Timestamp::from_unix_millis(self.looked.load(Ordering::Acquire));
-        self.now().since(looked) >= self.poll
-    }
-
     /// A keyset to seal with.
     pub(in crate::store) async fn current(
         &self,
@@ -168,6 +162,12 @@ impl LiveKeyset {
                 false => Arc::clone(seen),
             });
         Ok(self.seen())
+    }
+
+    /// Whether nothing may be sealed before another look.
+    fn is_due(&self) -> bool {
+        let looked = Timestamp::from_unix_millis(self.looked.load(Ordering::Acquire));
+        self.now().since(looked) >= self.poll
     }
 }
 
