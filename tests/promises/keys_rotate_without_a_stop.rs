@@ -1,95 +1,11 @@
 //! Invariant 23: keys change while everything runs. Nothing becomes unreadable, nothing that is
 //! written meanwhile is lost, and no key is destroyed that somebody still needs.
 
-use std::time::Duration;
-
-use tests::fake::Fake;
 use tests::flaky::{Flaky, Save};
-use tower_token::testkit::ManualClock;
-use tower_token::{
-    ByteStore, DataKeyState, Error, ErrorKind, GrantKey, KeyRing, KeyRotation, MemoryStore,
-    Provider, RowKey, SealedStore, TokenManager,
-};
+use tower_token::{DataKeyState, ErrorKind, RowKey};
 
-use crate::support::{API, HOUR};
-
-const POLL: Duration = Duration::from_secs(60);
-const SECOND: Duration = Duration::from_secs(1);
-
-/// One store and one token service, for any number of instances.
-struct Rig {
-    rows: MemoryStore,
-    clock: ManualClock,
-    ring: KeyRing,
-    fake: Fake,
-}
-
-/// A process: its store, and a manager over it.
-struct Instance {
-    store: SealedStore,
-    manager: TokenManager,
-}
-
-impl Rig {
-    fn new() -> Self {
-        let clock = ManualClock::new();
-        Self {
-            rows: MemoryStore::with_clock(clock.clone()),
-            clock,
-            ring: KeyRing::generate().unwrap(),
-            fake: Fake::new(HOUR),
-        }
-    }
-
-    async fn instance(&self) -> Instance {
-        self.instance_over(self.rows.clone()).await
-    }
-
-    async fn instance_over(&self, rows: impl ByteStore) -> Instance {
-        let builder = SealedStore::builder()
-            .key_poll(POLL)
-            .clock(self.clock.clone());
-        let store = builder.open(rows, self.ring.clone()).await.unwrap();
-        let manager = TokenManager::builder()
-            .store(store.clone())
-            .provider(Provider::new("fake", self.fake.clone()).allow_origin(API))
-            .clock(self.clock.clone())
-            .without_sweeper()
-            .build()
-            .await
-            .unwrap();
-        Instance { store, manager }
-    }
-
-    /// Adds a key, and makes it active as soon as that may be.
-    async fn rotate(&self, rotation: &KeyRotation) -> u32 {
-        let id = rotation.add_key().await.unwrap().id;
-        self.clock.advance(POLL + SECOND);
-        rotation.activate(id).await.unwrap();
-        id
-    }
-
-    /// What a process that starts now is given for a user.
-    async fn stored(&self, user: &str) -> Result<String, Error> {
-        let token = self.instance().await.manager.token(&key(user)).await?;
-        Ok(token.expose().to_owned())
-    }
-}
-
-impl Instance {
-    async fn connect(&self, rig: &Rig, user: &str) -> Result<(), Error> {
-        self.manager.connect(&key(user), rig.fake.consent()).await
-    }
-
-    async fn rows_by_key(&self) -> Vec<(u32, u64)> {
-        let rows = self.store.key_rotation().rows_by_key().await.unwrap();
-        rows.into_iter().collect()
-    }
-}
-
-fn key(user: &str) -> GrantKey {
-    GrantKey::new("fake", user)
-}
+use crate::key_rig::{Instance, POLL, Rig, SECOND, key};
+use crate::support::HOUR;
 
 #[tokio::test]
 async fn what_an_instance_seals_with_the_former_key_is_read_by_all() {

@@ -21,6 +21,8 @@ mod every_fault_has_a_stated_end;
 mod every_save_is_settled;
 mod idle_grants_are_looked_after;
 mod imports_point_one_way;
+mod key_rig;
+mod keys_rotate_over_a_bad_store;
 mod keys_rotate_without_a_stop;
 mod mesh_is_spoken_as_its_client_does;
 mod mesh_is_told_who_left;

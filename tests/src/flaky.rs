@@ -27,6 +27,8 @@ pub enum Save {
     Fail,
     /// Works, but not before [`Flaky::release`].
     Hold,
+    /// As that, and nobody is told.
+    HoldLostAck,
 }
 
 /// A store in memory that misbehaves as told. Clones share rows and orders.
@@ -151,13 +153,13 @@ impl ByteStore for Flaky {
         if next == Save::LostWrite {
             return Ok(SaveOutcome::Unknown);
         }
-        if next == Save::Hold {
+        if matches!(next, Save::Hold | Save::HoldLostAck) {
             self.held.send_replace(true);
             let _ = self.held.subscribe().wait_for(|held| !*held).await;
         }
         let outcome = self.rows.save(key, row, expected).await?;
         Ok(match next {
-            Save::LostAck => SaveOutcome::Unknown,
+            Save::LostAck | Save::HoldLostAck => SaveOutcome::Unknown,
             Save::FalseConflict => SaveOutcome::Conflict,
             Save::Ok | Save::Hold | Save::LostWrite | Save::Fail => outcome,
         })

@@ -10,6 +10,7 @@ pub mod leaks;
 pub mod mesh;
 pub mod oidc;
 pub mod recorder;
+pub mod veiled;
 
 use bytes::Bytes;
 use http::Request;

@@ -34,8 +34,8 @@ impl Shared {
         }
         let slot = self.hold(&key)?;
         let connect = new_exchange()?;
+        let mut found = self.find(&slot).await?;
         for _ in 0..MAX_CONFLICTS {
-            let found = self.find(&slot).await?;
             let old = readable(found.as_ref());
             if let Some(record) = old.filter(|record| record.connect == connect) {
                 // Written after all, though the acknowledgement was lost.
@@ -71,7 +71,9 @@ impl Shared {
                     self.connected(&slot, &record);
                     return Ok(());
                 }
-                SaveOutcome::Conflict | SaveOutcome::Unknown => {}
+                SaveOutcome::Conflict | SaveOutcome::Unknown => {
+                    found = self.find_to_settle(&slot).await?;
+                }
             }
         }
         Err(kept_changing())

@@ -38,8 +38,8 @@ impl Shared {
     ) -> Result<(), Error> {
         let slot = self.hold(&key)?;
         let mark = new_exchange()?;
+        let mut found = self.find(&slot).await?;
         for _ in 0..MAX_CONFLICTS {
-            let found = self.find(&slot).await?;
             let old = readable(found.as_ref());
             if found.is_none() && slot.epoch() == 0 {
                 // Nobody was ever here.
@@ -86,7 +86,9 @@ impl Shared {
                     self.revoke_behind(&slot);
                     return Ok(());
                 }
-                SaveOutcome::Conflict | SaveOutcome::Unknown => {}
+                SaveOutcome::Conflict | SaveOutcome::Unknown => {
+                    found = self.find_to_settle(&slot).await?;
+                }
             }
         }
         Err(kept_changing())

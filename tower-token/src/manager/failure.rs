@@ -66,7 +66,7 @@ pub(super) async fn clear_intent(shared: &Shared, slot: &Slot, begun: Begun) {
             Ok(SaveOutcome::Conflict) => {}
             Ok(SaveOutcome::Unknown) | Err(_) => return,
         }
-        match shared.load(slot).await {
+        match shared.load_to_settle(slot).await {
             Ok(Some(found)) if found.record.intent == Some(begun.intent) => {
                 (record, version) = (found.record, found.version);
                 record.grant.continuation.clone_from(&continuation);
@@ -86,7 +86,7 @@ async fn declare_dead(
     error: RefreshError,
 ) -> Outcome {
     for _ in 0..MAX_CONFLICTS {
-        let found = match shared.load(slot).await {
+        let found = match shared.load_to_settle(slot).await {
             Ok(Some(found)) => found,
             Ok(None) => return Outcome::Ended(not_connected()),
             Err(error) => return error.into(),

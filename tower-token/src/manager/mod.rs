@@ -366,6 +366,22 @@ impl Shared {
     async fn find(&self, slot: &Slot) -> Result<Option<Found>, Error> {
         let seen = slot.seen();
         let found = self.store.load(slot.key()).await;
+        self.found(slot, seen, found)
+    }
+
+    /// The same, to tell by it what became of a write.
+    async fn find_to_settle(&self, slot: &Slot) -> Result<Option<Found>, Error> {
+        let seen = slot.seen();
+        let found = self.store.load_to_settle(slot.key()).await;
+        self.found(slot, seen, found)
+    }
+
+    fn found(
+        &self,
+        slot: &Slot,
+        seen: (u64, u64),
+        found: Result<Option<Found>, Error>,
+    ) -> Result<Option<Found>, Error> {
         let mut found = self.outage.note(self.clock.now(), found)?;
         if let Some(Found { record, .. }) = &mut found
             && record.as_ref().is_ok_and(|record| record.rank() < seen)
@@ -387,15 +403,12 @@ impl Shared {
 
     /// The stored grant of `slot`.
     async fn load(&self, slot: &Slot) -> Result<Option<Opened>, Error> {
-        match self.find(slot).await? {
-            Some(Found {
-                version, record, ..
-            }) => Ok(Some(Opened {
-                version,
-                record: record?,
-            })),
-            None => Ok(None),
-        }
+        opened(self.find(slot).await?)
+    }
+
+    /// The same, to tell by it what became of a write.
+    async fn load_to_settle(&self, slot: &Slot) -> Result<Option<Opened>, Error> {
+        opened(self.find_to_settle(slot).await?)
     }
 
     /// Writes the row of `slot`, with the time when there is something to do about it next.
@@ -523,6 +536,17 @@ impl Drop for Underway {
 struct Opened {
     version: Version,
     record: Record,
+}
+
+fn opened(found: Option<Found>) -> Result<Option<Opened>, Error> {
+    let Some(Found {
+        version, record, ..
+    }) = found
+    else {
+        return Ok(None);
+    };
+    let record = record?;
+    Ok(Some(Opened { version, record }))
 }
 
 impl fmt::Debug for TokenManager {

@@ -231,7 +231,7 @@ async fn write_intent(
         SaveOutcome::Saved(version) => version,
         SaveOutcome::Conflict => return Ok(None),
         // The acknowledgement was lost: the row knows whether it was written.
-        SaveOutcome::Unknown => match shared.load(slot).await? {
+        SaveOutcome::Unknown => match shared.load_to_settle(slot).await? {
             Some(again) if again.record.intent == Some(intent) => again.version,
             _ => return Ok(None),
         },

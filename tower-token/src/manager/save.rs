@@ -8,7 +8,7 @@ use super::refresh::{MAX_CONFLICTS, Outcome};
 use super::slot::Slot;
 use super::state::not_connected;
 use super::upkeep::reconnect_by;
-use super::{Opened, Shared, revoke};
+use super::{Opened, Shared, opened, revoke};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -76,7 +76,16 @@ impl Save {
                     return Attempt::Settled(self.stored(shared, slot, &next, unusable, was_known));
                 }
                 // Only the row knows what happened.
-                Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => shared.load(slot).await,
+                Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => {
+                    match shared.find_to_settle(slot).await {
+                        // Ours, most likely; and whosever it is, it was not acknowledged.
+                        Ok(Some(orphan)) if orphan.is_orphan => {
+                            version = orphan.version;
+                            continue;
+                        }
+                        found => found.and_then(opened),
+                    }
+                }
                 Err(error) => Err(error),
             };
             let found = match found {
@@ -147,7 +156,15 @@ impl Save {
                     let found = Opened { version, record };
                     return Attempt::Settled(discarded(shared, slot, Some(found)));
                 }
-                Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => shared.load(slot).await,
+                Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => {
+                    match shared.find_to_settle(slot).await {
+                        Ok(Some(orphan)) if orphan.is_orphan => {
+                            version = orphan.version;
+                            continue;
+                        }
+                        found => found.and_then(opened),
+                    }
+                }
                 Err(error) => Err(error),
             };
             match found {

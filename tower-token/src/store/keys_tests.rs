@@ -397,6 +397,38 @@ async fn a_record_whose_key_was_destroyed_says_so() {
 }
 
 #[tokio::test]
+async fn a_write_is_settled_by_a_row_that_others_can_open() {
+    let rig = Rig::new();
+    let (ours, siblings) = (rig.instance().await, rig.instance().await);
+    save(&siblings, "ada").await.unwrap();
+    let row_key = ours.keys.seen().keyset.row(&key("ada"));
+    let former = rig.row(&row_key).await.bytes;
+    rig.rotate(&ours.key_rotation()).await;
+    let settle = async || siblings.load_to_settle(&key("ada")).await.unwrap().unwrap();
+    // Its key may be destroyed by the time that somebody hears of it.
+    let found = settle().await;
+    assert!(found.record.is_ok() && !found.is_orphan);
+    assert_eq!(sealed_by(&rig, &ours, "ada").await, 2);
+    assert_eq!(rig.row(&row_key).await.version, found.version);
+    let found = settle().await;
+    assert_eq!(rig.row(&row_key).await.version, found.version);
+
+    rig.wait(2 * POLL + SECOND);
+    ours.key_rotation().destroy(1).await.unwrap();
+    rig.forge(&row_key, &former).await;
+    // It remembers the key, by which it once knew the row.
+    opens(&siblings, "ada").await.unwrap();
+    let found = settle().await;
+    assert!(found.record.is_err() && found.is_orphan);
+    // One that cannot look cannot tell.
+    let kept = rig.row(&Keyset::row_key()).await;
+    let purged = rig.memory.purge(&Keyset::row_key(), kept.version).await;
+    assert!(purged.unwrap());
+    rig.wait(POLL);
+    key_error(siblings.load_to_settle(&key("ada")).await, "gone");
+}
+
+#[tokio::test]
 async fn a_key_never_comes_back_and_ids_are_used_once() {
     let rig = Rig::new();
     let rotation = rig.instance().await.key_rotation();

@@ -40,12 +40,18 @@ pub struct SealedStore {
     durability: Durability,
 }
 
+/// How often a row may change while a write is settled by it.
+const MAX_CHANGES: u32 = 4;
+
 /// A row as it was found: the version to save over, and the record if it opens.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) version: Version,
     pub(crate) due: Option<Timestamp>,
     pub(crate) record: Result<Record, Error>,
+    /// Whether the key that sealed it was destroyed. Nobody was told that this was stored: it
+    /// was written too late, by one that has not sealed it again yet.
+    pub(crate) is_orphan: bool,
 }
 
 impl SealedStore {
@@ -87,6 +93,35 @@ impl SealedStore {
         Ok(Some(opener.found(&row_key, &row)))
     }
 
+    /// The row of `key`, to tell by it what became of a write.
+    ///
+    /// What stands there is under a key that is not destroyed before the row was seen: it is
+    /// sealed again if that is not known. Otherwise this process could take a row for stored
+    /// that nobody else can open any more.
+    pub(crate) async fn load_to_settle(&self, key: &GrantKey) -> Result<Option<Found>, Error> {
+        let row_key = self.row(key);
+        for _ in 0..MAX_CHANGES {
+            let Some(row) = self.store.load(&row_key).await? else {
+                return Ok(None);
+            };
+            // After the row, which it is to tell of.
+            self.keys.current(&*self.store).await?;
+            let opener = self.opener_of([&row]).await;
+            let found = opener.found(&row_key, &row);
+            if found.record.is_err() || opener.is_sealed_for_now(&row) {
+                return Ok(Some(found));
+            }
+            let text = opener.text(&row_key, &row)?;
+            if let SaveOutcome::Saved(version) = self.seal_again(&row_key, &row, &text).await? {
+                return Ok(Some(Found { version, ..found }));
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Store,
+            "the grant's row kept changing: try again",
+        ))
+    }
+
     /// Writes a row that is to be claimed when it is `due`.
     pub(crate) async fn save(
         &self,
@@ -98,42 +133,100 @@ impl SealedStore {
         let wire = WireRecord::from(record);
         let len = codec::size(&wire)?;
         let write = |buffer: &mut [u8]| codec::write(codec::RECORD, &wire, buffer);
-        self.put(&row_key, len, write, due, expected).await
+        let put = async |expected| self.put(&row_key, len, write, due, expected).await;
+        let saved = put(expected).await?;
+        if saved != SaveOutcome::Unknown {
+            return Ok(saved);
+        }
+        // Written too late, it would hide what it replaced; here is what belongs there.
+        let Ok(Some(orphan)) = self.orphan(&row_key).await else {
+            return Ok(saved);
+        };
+        Ok(match put(Expected::Version(orphan)).await {
+            Ok(again @ SaveOutcome::Saved(_)) => again,
+            Ok(_) | Err(_) => saved,
+        })
+    }
+
+    /// The version of a row whose key was destroyed, if it is one.
+    async fn orphan(&self, row_key: &RowKey) -> Result<Option<Version>, Error> {
+        let Some(row) = self.store.load(row_key).await? else {
+            return Ok(None);
+        };
+        self.keys.current(&*self.store).await?;
+        let opener = self.opener_of([&row]).await;
+        Ok(opener.is_orphan(&row).then_some(row.version))
+    }
+
+    /// Writes `text` over `row`, as what it is: also what another version of this crate wrote.
+    pub(super) async fn seal_again(
+        &self,
+        row_key: &RowKey,
+        row: &Row,
+        text: &[u8],
+    ) -> Result<SaveOutcome, Error> {
+        let copy = |buffer: &mut [u8]| {
+            buffer.copy_from_slice(text);
+            Ok(())
+        };
+        let expected = Expected::Version(row.version);
+        self.put(row_key, text.len(), copy, row.due, expected).await
     }
 
     /// Seals what `write` puts into a buffer of `len` bytes, and saves it.
-    pub(super) async fn put(
+    async fn put(
         &self,
         row_key: &RowKey,
         len: usize,
         write: impl Fn(&mut [u8]) -> Result<(), Error>,
         due: Option<Timestamp>,
-        mut expected: Expected,
+        expected: Expected,
     ) -> Result<SaveOutcome, Error> {
+        let send = async |expected| self.send(row_key, len, &write, due, expected).await;
+        let (mut by, mut outcome) = send(expected).await?;
+        if outcome == SaveOutcome::Conflict {
+            return Ok(outcome);
+        }
+        // From here on it may be written, which no error must deny.
         loop {
-            let seen = self.keys.current(&*self.store).await?;
-            let (id, key) = seen.keyset.active()?;
-            let place = place(&seen.keyset, row_key);
-            let sealed = seal::seal(key, id, place, len, &write)?;
-            if sealed.len() > SealedRow::MAX_LEN {
-                return Err(Error::new(
-                    ErrorKind::Store,
-                    "the grant is too large to be stored: 4 MiB is the limit",
-                ));
-            }
-            let row = SealedRow::new(sealed, due);
-            let outcome = self.store.save(row_key, row, expected).await?;
-            let SaveOutcome::Saved(version) = outcome else {
-                return Ok(outcome);
-            };
-            // A key that was active within the last poll is not destroyed before this row was
-            // seen. Where the write took so long that this is not known, it may have been.
             match self.keys.current(&*self.store).await {
-                Ok(seen) if seen.keyset.seals_with(id) => return Ok(outcome),
-                Ok(_) => expected = Expected::Version(version),
+                // A key that was active within the last poll is not destroyed before this row
+                // was seen.
+                Ok(seen) if seen.keyset.seals_with(by) => return Ok(outcome),
+                Ok(_) => {}
                 Err(_) => return Ok(SaveOutcome::Unknown),
             }
+            // The write took so long that the key may have been.
+            let SaveOutcome::Saved(version) = outcome else {
+                return Ok(SaveOutcome::Unknown);
+            };
+            (by, outcome) = match send(Expected::Version(version)).await {
+                Ok(sent) if sent.1 != SaveOutcome::Conflict => sent,
+                Ok(_) | Err(_) => return Ok(SaveOutcome::Unknown),
+            };
         }
+    }
+
+    /// Seals a row by the key that is active, which is told, and saves it once.
+    async fn send(
+        &self,
+        row_key: &RowKey,
+        len: usize,
+        write: impl Fn(&mut [u8]) -> Result<(), Error>,
+        due: Option<Timestamp>,
+        expected: Expected,
+    ) -> Result<(u32, SaveOutcome), Error> {
+        let seen = self.keys.current(&*self.store).await?;
+        let (by, key) = seen.keyset.active()?;
+        let sealed = seal::seal(key, by, place(&seen.keyset, row_key), len, write)?;
+        if sealed.len() > SealedRow::MAX_LEN {
+            return Err(Error::new(
+                ErrorKind::Store,
+                "the grant is too large to be stored: 4 MiB is the limit",
+            ));
+        }
+        let row = SealedRow::new(sealed, due);
+        Ok((by, self.store.save(row_key, row, expected).await?))
     }
 
     /// Every grant of one user, or why its row does not open.
@@ -249,7 +342,14 @@ impl Opener {
             version: row.version,
             due: row.due,
             record: self.record(row_key, row),
+            is_orphan: self.is_orphan(row),
         }
+    }
+
+    /// Whether the key that sealed a row was destroyed.
+    pub(super) fn is_orphan(&self, row: &Row) -> bool {
+        let id = seal::key_id(&row.bytes);
+        id.is_ok_and(|id| self.seen.keyset.by_id(id).err() == Some(NoKey::Destroyed))
     }
 
     /// Opens a row, and makes sure that what stands in it belongs there.

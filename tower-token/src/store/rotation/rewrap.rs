@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::grant::Record;
 use crate::store::codec::{self, WireRecord};
-use crate::store::contract::{Expected, Row, RowKey, SaveOutcome};
+use crate::store::contract::{Row, RowKey, SaveOutcome};
 use crate::store::keyset::Keyset;
 use crate::store::sealed::SealedStore;
 
@@ -135,29 +135,30 @@ impl Rewrap {
     }
 
     async fn rewrap(&self, row_key: RowKey, mut row: Row) -> Result<Fate, Error> {
+        let mut text = None;
         for _ in 0..TRIES {
+            // After the row, which it is to tell of.
+            self.store.keys.current(&*self.store.store).await?;
             let opener = self.store.opener_of([&row]).await;
             if opener.is_sealed_for_now(&row) {
                 return Ok(Fate::Fine);
             }
-            // Taken as it is, so that what another version of this crate wrote is kept.
-            let text = match opener.text(&row_key, &row) {
-                Ok(text) => text,
-                Err(error) if error.kind() == ErrorKind::Damaged => return Ok(Fate::Unreadable),
-                Err(error) => return Err(error),
+            // One that was not before is of a write of ours that took too long.
+            let text = match text.take().filter(|_| opener.is_orphan(&row)) {
+                Some(before) => text.insert(before),
+                None => match opener.text(&row_key, &row) {
+                    Ok(found) => text.insert(found),
+                    Err(error) if error.kind() == ErrorKind::Damaged => {
+                        return Ok(Fate::Unreadable);
+                    }
+                    Err(error) => return Err(error),
+                },
             };
-            if has_intent(&text, self.store.keys.now()) {
+            if has_intent(text, self.store.keys.now()) {
                 return Ok(Fate::Left);
             }
-            let expected = Expected::Version(row.version);
-            let copy = |buffer: &mut [u8]| {
-                buffer.copy_from_slice(&text);
-                Ok(())
-            };
-            let put = self
-                .store
-                .put(&row_key, text.len(), copy, row.due, expected);
-            if let SaveOutcome::Saved(_) = put.await? {
+            let saved = self.store.seal_again(&row_key, &row, text).await?;
+            if let SaveOutcome::Saved(_) = saved {
                 return Ok(Fate::Rewrapped);
             }
             match self.store.store.load(&row_key).await? {

@@ -1,0 +1,173 @@
+//! Invariants 12, 13 and 23: a rotation behind a store that stalls, fails, or does not say what
+//! it did costs nobody a token.
+
+use std::time::Duration;
+
+use tests::flaky::{Flaky, Save};
+use tests::veiled::Veiled;
+
+use crate::key_rig::{Instance, POLL, Rig, SECOND, key};
+use crate::support::HOUR;
+
+/// What may be wrong when a write is acknowledged that took longer than its key lived.
+#[derive(Debug, Clone, Copy)]
+struct Trouble {
+    write: Save,
+    then: Option<Save>,
+    failing_looks: usize,
+}
+
+const TROUBLES: [Trouble; 5] = [
+    // Nobody says that it was written.
+    Trouble {
+        write: Save::HoldLostAck,
+        then: None,
+        failing_looks: 0,
+    },
+    // The keyset cannot be looked at then, once or for longer.
+    Trouble {
+        write: Save::Hold,
+        then: None,
+        failing_looks: 1,
+    },
+    Trouble {
+        write: Save::HoldLostAck,
+        then: None,
+        failing_looks: 3,
+    },
+    // It does not get there when it was sealed again.
+    Trouble {
+        write: Save::Hold,
+        then: Some(Save::Fail),
+        failing_looks: 0,
+    },
+    Trouble {
+        write: Save::Hold,
+        then: Some(Save::LostWrite),
+        failing_looks: 0,
+    },
+];
+
+/// An instance over a store that gives trouble.
+async fn troubled(rig: &Rig) -> (Instance, Flaky, Veiled<Flaky>) {
+    let flaky = Flaky::new(rig.rows.clone());
+    let veiled = Veiled::new(flaky.clone());
+    (rig.instance_over(veiled.clone()).await, flaky, veiled)
+}
+
+#[tokio::test]
+async fn a_connect_that_outlived_its_key_is_stored_or_said_to_have_failed() {
+    for trouble in TROUBLES {
+        let rig = Rig::new();
+        let (stalled, flaky, veiled) = troubled(&rig).await;
+        let ours = rig.instance().await;
+        flaky.script([trouble.write].into_iter().chain(trouble.then));
+        let rotation = async {
+            flaky.until_held().await;
+            let rotation = ours.store.key_rotation();
+            rig.rotate(&rotation).await;
+            rig.clock.advance(2 * POLL + SECOND);
+            rotation.destroy(1).await.unwrap();
+            veiled.fail(trouble.failing_looks);
+            flaky.release();
+        };
+        let (connected, ()) = tokio::join!(stalled.connect(&rig, "ada"), rotation);
+        veiled.fail(0);
+        if connected.is_err() {
+            stalled.connect(&rig, "ada").await.unwrap();
+        }
+        assert_eq!(rig.stored("ada").await.unwrap(), "a0", "{trouble:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rotated_token_that_outlived_its_key_is_stored() {
+    for trouble in TROUBLES {
+        let rig = Rig::new();
+        let (stalled, flaky, veiled) = troubled(&rig).await;
+        let ours = rig.instance().await;
+        stalled.connect(&rig, "ada").await.unwrap();
+        rig.clock.advance(HOUR);
+        let rotation = ours.store.key_rotation();
+        let new = rotation.add_key().await.unwrap().id;
+        rig.clock.advance(POLL + SECOND);
+        rig.fake.hold();
+        let mut events = stalled.manager.events(100);
+        let user = key("ada");
+        let others = async {
+            rig.fake.begun(1).await;
+            // Its row is sealed anew by one that knows the new key, which the stalled one does not.
+            rotation.activate(new).await.unwrap();
+            rig.clock.advance(45 * SECOND);
+            assert_eq!(rotation.rewrap().finish().await.unwrap().rewrapped, 1);
+            flaky.script([Save::Ok, trouble.write].into_iter().chain(trouble.then));
+            rig.fake.release(1);
+            flaky.until_held().await;
+            rig.clock.advance(2 * POLL);
+            rotation.destroy(1).await.unwrap();
+            veiled.fail(trouble.failing_looks);
+            flaky.release();
+        };
+        let (token, ()) = tokio::join!(stalled.manager.token(&user), others);
+        assert_eq!(token.unwrap().expose(), "a1", "{trouble:?}");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        while let Some(event) = events.try_next() {
+            assert_ne!(event.kind, tower_token::EventKind::Lost, "{trouble:?}");
+        }
+        assert_eq!(rig.stored("ada").await.unwrap(), "a1", "{trouble:?}");
+        assert_eq!((rig.fake.exchanges(), rig.fake.reused()), (1, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_rewrap_that_outlived_its_key_loses_no_row() {
+    for trouble in TROUBLES.into_iter().filter(|it| it.failing_looks < 3) {
+        let rig = Rig::new();
+        let (stalled, flaky, veiled) = troubled(&rig).await;
+        let ours = rig.instance().await;
+        ours.connect(&rig, "ada").await.unwrap();
+        let rotation = ours.store.key_rotation();
+        let second = rig.rotate(&rotation).await;
+        flaky.script([trouble.write].into_iter().chain(trouble.then));
+        let others = async {
+            flaky.until_held().await;
+            rig.rotate(&rotation).await;
+            rig.clock.advance(2 * POLL + SECOND);
+            rotation.destroy(second).await.unwrap();
+            veiled.fail(trouble.failing_looks);
+            flaky.release();
+        };
+        let pass = stalled.store.key_rotation().rewrap();
+        let (pass, ()) = tokio::join!(pass.finish(), others);
+        assert_eq!(pass.unwrap().unreadable, 0, "{trouble:?}");
+        assert_eq!(rig.stored("ada").await.unwrap(), "a0", "{trouble:?}");
+        assert_eq!(ours.rows_by_key().await, [(3, 1)], "{trouble:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_intent_that_outlived_its_key_hides_no_token() {
+    for trouble in TROUBLES.into_iter().filter(|it| it.failing_looks < 3) {
+        let rig = Rig::new();
+        let (stalled, flaky, veiled) = troubled(&rig).await;
+        let ours = rig.instance().await;
+        ours.connect(&rig, "ada").await.unwrap();
+        let rotation = ours.store.key_rotation();
+        let second = rig.rotate(&rotation).await;
+        rig.clock.advance(HOUR);
+        flaky.script([trouble.write].into_iter().chain(trouble.then));
+        let others = async {
+            flaky.until_held().await;
+            rig.rotate(&rotation).await;
+            rig.clock.advance(2 * POLL + SECOND);
+            rotation.destroy(second).await.unwrap();
+            veiled.fail(trouble.failing_looks);
+            flaky.release();
+        };
+        let user = key("ada");
+        let (_too_late, ()) = tokio::join!(stalled.manager.token(&user), others);
+        rig.clock.advance(HOUR);
+        assert_eq!(rig.stored("ada").await.unwrap(), "a1", "{trouble:?}");
+        assert_eq!((rig.fake.exchanges(), rig.fake.reused()), (1, 0));
+    }
+}

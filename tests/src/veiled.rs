@@ -1,0 +1,129 @@
+//! A store whose keyset cannot always be looked at.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+
+use tower_token::{
+    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
+    StoreError, StoreErrorKind, Version,
+};
+
+/// A store that works, but for looks at its keyset. Clones share rows and orders.
+#[derive(Debug, Clone)]
+pub struct Veiled<S> {
+    rows: S,
+    orders: Arc<Orders>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    failing: AtomicUsize,
+    hidden: AtomicBool,
+    hanging: AtomicBool,
+}
+
+impl<S> Veiled<S> {
+    /// One that works as `rows` does.
+    pub fn new(rows: S) -> Self {
+        Self {
+            rows,
+            orders: Arc::default(),
+        }
+    }
+
+    /// The next `looks` fail.
+    pub fn fail(&self, looks: usize) {
+        self.orders.failing.store(looks, SeqCst);
+    }
+
+    /// Whether there is no keyset.
+    pub fn hide(&self, hidden: bool) {
+        self.orders.hidden.store(hidden, SeqCst);
+    }
+
+    /// Whether a look that begins now never ends.
+    pub fn hang(&self, hanging: bool) {
+        self.orders.hanging.store(hanging, SeqCst);
+    }
+}
+
+impl Orders {
+    fn fails(&self) -> bool {
+        let left = |looks: usize| looks.checked_sub(1);
+        self.failing.fetch_update(SeqCst, SeqCst, left).is_ok()
+    }
+}
+
+impl<S: ByteStore> ByteStore for Veiled<S> {
+    async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        if key.as_bytes() == &[0; RowKey::LEN] {
+            if self.orders.hanging.load(SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            if self.orders.hidden.load(SeqCst) {
+                return Ok(None);
+            }
+            if self.orders.fails() {
+                let kind = StoreErrorKind::Unavailable;
+                return Err(StoreError::new(kind, "as told"));
+            }
+        }
+        self.rows.load(key).await
+    }
+
+    async fn save(
+        &self,
+        key: &RowKey,
+        row: SealedRow,
+        expected: Expected,
+    ) -> Result<SaveOutcome, StoreError> {
+        self.rows.save(key, row, expected).await
+    }
+
+    async fn lease(
+        &self,
+        key: &RowKey,
+        owner: LeaseOwner,
+        ttl: Duration,
+    ) -> Result<Lease, StoreError> {
+        self.rows.lease(key, owner, ttl).await
+    }
+
+    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
+        self.rows.release(key, owner).await
+    }
+
+    async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.rows.list(group).await
+    }
+
+    async fn scan(
+        &self,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.rows.scan(after, limit).await
+    }
+
+    async fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.rows.claim_due(limit, ttl).await
+    }
+
+    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
+        self.rows.purge(key, version).await
+    }
+
+    fn durability(&self) -> Durability {
+        self.rows.durability()
+    }
+
+    async fn close(&self) {
+        self.rows.close().await;
+    }
+}
