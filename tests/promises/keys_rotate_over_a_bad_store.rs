@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tests::flaky::{Flaky, Save};
 use tests::veiled::Veiled;
+use tower_token::{Error, ErrorKind, EventKind};
 
 use crate::key_rig::{Instance, POLL, Rig, SECOND, key};
 use crate::support::HOUR;
@@ -112,7 +113,7 @@ async fn a_rotated_token_that_outlived_its_key_is_stored() {
         assert_eq!(token.unwrap().expose(), "a1", "{trouble:?}");
         tokio::time::sleep(Duration::from_secs(10)).await;
         while let Some(event) = events.try_next() {
-            assert_ne!(event.kind, tower_token::EventKind::Lost, "{trouble:?}");
+            assert_ne!(event.kind, EventKind::Lost, "{trouble:?}");
         }
         assert_eq!(rig.stored("ada").await.unwrap(), "a1", "{trouble:?}");
         assert_eq!((rig.fake.exchanges(), rig.fake.reused()), (1, 0));
@@ -170,4 +171,39 @@ async fn an_intent_that_outlived_its_key_hides_no_token() {
         assert_eq!(rig.stored("ada").await.unwrap(), "a1", "{trouble:?}");
         assert_eq!((rig.fake.exchanges(), rig.fake.reused()), (1, 0));
     }
+}
+
+/// A user whose row is under a key that `sibling` has not seen.
+async fn sealed_by_an_unseen_key(rig: &Rig) -> (Instance, Veiled<Flaky>) {
+    let ours = rig.instance().await;
+    let (sibling, _, veiled) = troubled(rig).await;
+    rig.rotate(&ours.store.key_rotation()).await;
+    let consent = rig.fake.consent().metadata("brokerName", "X");
+    ours.manager.connect(&key("ada"), consent).await.unwrap();
+    (sibling, veiled)
+}
+
+#[tokio::test]
+async fn a_row_whose_key_could_not_be_looked_for_is_not_taken_for_damaged() {
+    let rig = Rig::new();
+    let (sibling, veiled) = sealed_by_an_unseen_key(&rig).await;
+    let user = key("ada");
+    let failed = |result: Result<(), Error>| {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Store);
+    };
+    veiled.fail(1);
+    failed(sibling.manager.grants("ada").await.map(drop));
+    veiled.fail(1);
+    failed(sibling.manager.token(&user).await.map(drop));
+    veiled.fail(1);
+    failed(sibling.manager.sweep_dry_run().await.map(drop));
+    // Both replace a row that does not open, and with it what it holds.
+    veiled.fail(1);
+    failed(sibling.connect(&rig, "ada").await);
+    veiled.fail(1);
+    failed(sibling.manager.disconnect(&user).await);
+
+    sibling.connect(&rig, "ada").await.unwrap();
+    let grants = sibling.manager.grants("ada").await.unwrap();
+    assert_eq!(grants[0].metadata()["brokerName"], "X");
 }

@@ -89,7 +89,7 @@ impl SealedStore {
         let Some(row) = self.store.load(&row_key).await? else {
             return Ok(None);
         };
-        let opener = self.opener_of([&row]).await;
+        let opener = self.opener_of(&row).await?;
         Ok(Some(opener.found(&row_key, &row)))
     }
 
@@ -106,7 +106,7 @@ impl SealedStore {
             };
             // After the row, which it is to tell of.
             self.keys.current(&*self.store).await?;
-            let opener = self.opener_of([&row]).await;
+            let opener = self.opener_of(&row).await?;
             let found = opener.found(&row_key, &row);
             if found.record.is_err() || opener.is_sealed_for_now(&row) {
                 return Ok(Some(found));
@@ -154,7 +154,7 @@ impl SealedStore {
             return Ok(None);
         };
         self.keys.current(&*self.store).await?;
-        let opener = self.opener_of([&row]).await;
+        let opener = self.opener_of(&row).await?;
         Ok(opener.is_orphan(&row).then_some(row.version))
     }
 
@@ -233,7 +233,8 @@ impl SealedStore {
     pub(crate) async fn list(&self, subject: &str) -> Result<Vec<Result<Record, Error>>, Error> {
         let group = self.keys.seen().keyset.group(subject);
         let rows = self.store.list(group).await?;
-        let opener = self.opener_of(rows.iter().map(|(_, row)| row)).await;
+        let unknown = self.unknown_key(rows.iter().map(|(_, row)| row));
+        let opener = self.opener(unknown).await?;
         let records = rows.iter();
         Ok(records
             .map(|(row_key, row)| opener.record(row_key, row))
@@ -250,7 +251,7 @@ impl SealedStore {
         // fails, so will the next write.
         let _ = self.keys.current(&*self.store).await;
         let rows = self.store.claim_due(limit, ttl).await?;
-        Ok(self.all_found(rows).await)
+        self.all_found(rows).await
     }
 
     /// The rows after `after`, in the order of their keys, about `limit` of them.
@@ -260,15 +261,17 @@ impl SealedStore {
         limit: usize,
     ) -> Result<Vec<(RowKey, Found)>, Error> {
         let rows = self.store.scan(after, limit).await?;
-        Ok(self.all_found(rows).await)
+        self.all_found(rows).await
     }
 
-    async fn all_found(&self, rows: Vec<(RowKey, Row)>) -> Vec<(RowKey, Found)> {
-        let opener = self.opener_of(rows.iter().map(|(_, row)| row)).await;
-        rows.into_iter()
+    async fn all_found(&self, rows: Vec<(RowKey, Row)>) -> Result<Vec<(RowKey, Found)>, Error> {
+        let unknown = self.unknown_key(rows.iter().map(|(_, row)| row));
+        let opener = self.opener(unknown).await?;
+        let rows = rows.into_iter();
+        Ok(rows
             .filter(|(row_key, _)| *row_key != Keyset::row_key())
             .map(|(row_key, row)| (row_key, opener.found(&row_key, &row)))
-            .collect()
+            .collect())
     }
 
     /// Removes a row, unless it has changed.
@@ -307,33 +310,33 @@ impl SealedStore {
         self.keys.seen().keyset.row(key)
     }
 
-    /// What opens `rows`. If one of them names a key that is not known, the keyset is looked at
-    /// first.
-    pub(super) async fn opener_of<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> Opener {
+    /// What opens `row`.
+    pub(super) async fn opener_of(&self, row: &Row) -> Result<Opener, Error> {
+        self.opener(self.unknown_key([row])).await
+    }
+
+    /// A key of one of `rows` that may have been added since the last look.
+    fn unknown_key<'a>(&self, rows: impl IntoIterator<Item = &'a Row>) -> Option<u32> {
         let seen = self.keys.seen();
-        let unknown = |row: &Row| {
-            let id = seal::key_id(&row.bytes).ok()?;
-            let is_unknown = seen.keyset.by_id(id).err() == Some(NoKey::Unknown);
-            (is_unknown && !self.keys.is_missing(id)).then_some(id)
+        let ids = rows.into_iter().flat_map(|row| seal::key_id(&row.bytes));
+        ids.filter(|id| seen.keyset.by_id(*id).err() == Some(NoKey::Unknown))
+            .find(|id| !self.keys.is_missing(*id))
+    }
+
+    /// What opens rows, after a look if it is not known what one of their keys is. If that
+    /// fails nobody can say whether the row is sound.
+    async fn opener(&self, unknown: Option<u32>) -> Result<Opener, Error> {
+        let seen = match unknown {
+            Some(id) => self.keys.with_key(id, &*self.store).await?,
+            None => self.keys.seen(),
         };
-        let Some(id) = rows.into_iter().find_map(unknown) else {
-            return Opener { seen, unseen: None };
-        };
-        match self.keys.with_key(id, &*self.store).await {
-            Ok(seen) => Opener { seen, unseen: None },
-            Err(error) => Opener {
-                seen,
-                unseen: Some(error),
-            },
-        }
+        Ok(Opener { seen })
     }
 }
 
 /// Opens rows with the keys that were seen.
 pub(super) struct Opener {
     seen: Arc<Seen>,
-    /// Why there may be keys that were not.
-    unseen: Option<Error>,
 }
 
 impl Opener {
@@ -380,9 +383,7 @@ impl Opener {
 
     fn key(&self, id: u32) -> Result<&Key, Error> {
         self.seen.keyset.by_id(id).map_err(|why| match why {
-            NoKey::Unknown => self.unseen.clone().unwrap_or_else(|| {
-                Error::new(ErrorKind::Damaged, "a record names an unknown data key")
-            }),
+            NoKey::Unknown => Error::new(ErrorKind::Damaged, "a record names an unknown data key"),
             NoKey::Destroyed => Error::new(
                 ErrorKind::Damaged,
                 format!("a record was sealed by data key {id}, which was destroyed"),
@@ -478,7 +479,7 @@ mod tests {
         })
         .unwrap();
         let row = Row::new(Version(1), None, bytes.into());
-        let opener = store.opener_of([&row]).await;
+        let opener = store.opener_of(&row).await.unwrap();
         let error = opener.record(&row_key, &row).unwrap_err();
         assert!(error.to_string().contains("another grant"), "{error}");
     }

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 
 use crate::clock::Timestamp;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::grant::Record;
 use crate::store::codec::{self, WireRecord};
 use crate::store::contract::{Row, RowKey, SaveOutcome};
@@ -139,7 +139,7 @@ impl Rewrap {
         for _ in 0..TRIES {
             // After the row, which it is to tell of.
             self.store.keys.current(&*self.store.store).await?;
-            let opener = self.store.opener_of([&row]).await;
+            let opener = self.store.opener_of(&row).await?;
             if opener.is_sealed_for_now(&row) {
                 return Ok(Fate::Fine);
             }
@@ -148,10 +148,7 @@ impl Rewrap {
                 Some(before) => text.insert(before),
                 None => match opener.text(&row_key, &row) {
                     Ok(found) => text.insert(found),
-                    Err(error) if error.kind() == ErrorKind::Damaged => {
-                        return Ok(Fate::Unreadable);
-                    }
-                    Err(error) => return Err(error),
+                    Err(_) => return Ok(Fate::Unreadable),
                 },
             };
             if has_intent(text, self.store.keys.now()) {
