@@ -207,3 +207,43 @@ async fn a_row_whose_key_could_not_be_looked_for_is_not_taken_for_damaged() {
     let grants = sibling.manager.grants("ada").await.unwrap();
     assert_eq!(grants[0].metadata()["brokerName"], "X");
 }
+
+#[tokio::test(start_paused = true)]
+async fn after_its_keyset_was_away_whoever_holds_tokens_goes_first() {
+    for is_hidden in [true, false] {
+        let rig = Rig::new();
+        let veiled = Veiled::new(rig.rows.clone());
+        let ours = rig.instance_over(veiled.clone()).await;
+        let sibling = rig.instance_over(veiled.clone()).await;
+        let user = key("ada");
+        ours.connect(&rig, "ada").await.unwrap();
+        rig.clock.advance(HOUR);
+        rig.fake.hold();
+        let caller = tokio::spawn({
+            let (manager, user) = (ours.manager.clone(), user.clone());
+            async move { manager.token(&user).await.map(|it| it.expose().to_owned()) }
+        });
+        rig.fake.begun(1).await;
+        let kind = match is_hidden {
+            true => ErrorKind::Key,
+            false => ErrorKind::Store,
+        };
+        veiled.hide(is_hidden);
+        veiled.fail(if is_hidden { 0 } else { usize::MAX });
+        rig.clock.advance(POLL);
+        rig.fake.release(1_000);
+        assert_eq!(caller.await.unwrap().unwrap(), "a1");
+        // The intent's time passes.
+        rig.clock.advance(10 * POLL);
+        let error = sibling.manager.token(&user).await.unwrap_err();
+        assert_eq!(error.kind(), kind);
+        // So does the time for which nobody asks again.
+        rig.clock.advance(5 * SECOND);
+        tokio::time::sleep(10 * POLL + SECOND).await;
+        veiled.hide(false);
+        veiled.fail(0);
+        let token = sibling.manager.token(&user).await.unwrap();
+        assert_eq!(token.expose(), "a1");
+        assert_eq!((rig.fake.exchanges(), rig.fake.reused()), (1, 0));
+    }
+}

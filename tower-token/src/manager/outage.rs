@@ -25,7 +25,8 @@ impl Outage {
             Ok(_) if self.failing.swap(false, Ordering::Relaxed) => {
                 self.over.store(now.as_unix_millis(), Ordering::Relaxed);
             }
-            Err(error) if error.kind() == ErrorKind::Store => {
+            // Without its keyset it takes nothing either.
+            Err(error) if matches!(error.kind(), ErrorKind::Store | ErrorKind::Key) => {
                 self.failing.store(true, Ordering::Relaxed);
             }
             Ok(_) | Err(_) => {}
@@ -54,11 +55,14 @@ mod tests {
         outage.note(at(1), failed(ErrorKind::Damaged)).unwrap_err();
         outage.note(at(1), Ok(())).unwrap();
         assert_eq!(left(at(1)), Duration::ZERO);
-        outage.note(at(2), failed(ErrorKind::Store)).unwrap_err();
-        outage.note(at(3), Ok(())).unwrap();
-        // What works on tells nothing new.
-        outage.note(at(3) + HOLDER_FIRST, Ok(())).unwrap();
-        assert_eq!(left(at(3)), HOLDER_FIRST);
-        assert_eq!(left(at(3) + HOLDER_FIRST), Duration::ZERO);
+        for (kind, start) in [(ErrorKind::Store, 2), (ErrorKind::Key, 4)] {
+            outage.note(at(start), failed(kind)).unwrap_err();
+            let works = at(start + 1);
+            outage.note(works, Ok(())).unwrap();
+            // What works on tells nothing new.
+            outage.note(works + HOLDER_FIRST, Ok(())).unwrap();
+            assert_eq!(left(works), HOLDER_FIRST);
+            assert_eq!(left(works + HOLDER_FIRST), Duration::ZERO);
+        }
     }
 }
