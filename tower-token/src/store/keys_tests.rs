@@ -158,18 +158,16 @@ async fn a_key_that_was_added_since_is_known_after_one_look() {
     let rig = Rig::new();
     let ours = rig.instance().await;
     save(&ours, "ada").await.unwrap();
-    let siblings = [(); 4].map(|()| rig.instance());
-    let [loads, lists, pages, claims] = siblings;
-    let (loads, lists) = (loads.await, lists.await);
-    let (pages, claims) = (pages.await, claims.await);
-    // Sooner than it should be, by one that was set up wrongly: they have only just looked.
-    let hasty = SealedStore::builder().key_poll(Duration::ZERO);
-    let hasty = hasty.open(rig.memory.clone(), rig.ring.clone());
-    let hasty = hasty.await.unwrap().key_rotation();
-    let id = hasty.add_key().await.unwrap().id;
-    rig.wait(Duration::from_millis(1));
-    hasty.activate(id).await.unwrap();
-    rig.wait(POLL);
+    // Their clock stands still, so that they see no reason to look.
+    let still = ManualClock::new();
+    let sibling = || async {
+        let builder = SealedStore::builder().clock(still.clone());
+        let opened = builder.open(rig.memory.clone(), rig.ring.clone()).await;
+        opened.unwrap()
+    };
+    let (loads, lists) = (sibling().await, sibling().await);
+    let (pages, claims) = (sibling().await, sibling().await);
+    rig.rotate(&ours.key_rotation()).await;
     save_record(&ours, &record("ada"), Some(rig.clock.now()))
         .await
         .unwrap();
@@ -315,6 +313,37 @@ async fn two_that_look_at_once_take_the_newer_one() {
     store.keys.take(&before, &third).unwrap();
     store.keys.take(&before, &second).unwrap();
     assert_eq!(store.keys.seen().bytes, third.bytes);
+}
+
+#[tokio::test]
+async fn a_rotation_waits_by_the_store_and_not_by_its_own_setting() {
+    let rig = Rig::new();
+    let ours = rig.instance().await;
+    let with_poll = async |poll| {
+        let builder = SealedStore::builder()
+            .key_poll(poll)
+            .clock(rig.clock.clone());
+        let opened = builder.open(rig.memory.clone(), rig.ring.clone()).await;
+        opened.unwrap()
+    };
+    let hasty = with_poll(SECOND).await;
+    let rotation = hasty.key_rotation();
+    let new = rotation.add_key().await.unwrap().id;
+    rig.wait(2 * SECOND);
+    assert!(too_soon(rotation.activate(new).await) > POLL - 2 * SECOND);
+    rig.wait(POLL);
+    rotation.activate(new).await.unwrap();
+    rig.wait(3 * SECOND);
+    assert!(too_soon(rotation.destroy(1).await) > 2 * POLL - 3 * SECOND);
+
+    // Nor does one that is set to look less often.
+    let lazy = with_poll(100 * POLL).await;
+    save(&ours, "ada").await.unwrap();
+    let next = rotation.add_key().await.unwrap().id;
+    rig.wait(POLL + SECOND);
+    rotation.activate(next).await.unwrap();
+    save(&lazy, "ada").await.unwrap();
+    assert_eq!(sealed_by(&rig, &ours, "ada").await, next);
 }
 
 #[tokio::test]

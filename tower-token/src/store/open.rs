@@ -7,7 +7,7 @@ use super::contract::{ByteStore, Expected, Row, SaveOutcome};
 use super::erased::DynByteStore;
 use super::key_provider::{KeyProvider, provided};
 use super::keyring::KeyRing;
-use super::keyset::{Keyset, LiveKeyset, Seen};
+use super::keyset::{KEY_POLL, Keyset, LiveKeyset, Seen};
 use super::sealed::SealedStore;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind};
@@ -35,16 +35,18 @@ pub struct SealedStoreBuilder {
 impl SealedStoreBuilder {
     pub(super) fn new() -> Self {
         Self {
-            poll: Duration::from_secs(60),
+            poll: KEY_POLL,
             clock: Arc::new(SystemClock::new()),
         }
     }
 
     /// How old what is known of the store's keys may be when something is sealed: a minute
-    /// by default. Whoever writes next looks at them again, which is one more read.
+    /// by default. Whoever writes then looks at them again, which is one more read.
     ///
-    /// Set the same on every instance that shares the store: a [rotation] waits for as long,
-    /// so that none of them seals with a key that others do not know, or that is gone.
+    /// This is noted in the store when it is made, and never changed: a [rotation] waits for
+    /// as long, so that no instance seals with a key that others do not know, or that is gone.
+    /// An instance that sets less later looks more often; one that sets more does not look
+    /// less often.
     ///
     /// [rotation]: crate::KeyRotation
     #[must_use]
@@ -69,7 +71,7 @@ impl SealedStoreBuilder {
     ) -> Result<SealedStore, Error> {
         let ring = provided(keys).await?;
         let began = self.clock.now();
-        let seen = load_or_create(&store, &ring, began).await?;
+        let seen = load_or_create(&store, &ring, began, self.poll).await?;
         let keys = LiveKeyset::new(ring, self.poll, self.clock, seen, began);
         Ok(SealedStore::new(store, keys))
     }
@@ -79,6 +81,7 @@ async fn load_or_create(
     store: &dyn DynByteStore,
     ring: &KeyRing,
     now: Timestamp,
+    poll: Duration,
 ) -> Result<Seen, Error> {
     let row_key = Keyset::row_key();
     if let Some(row) = store.load(&row_key).await? {
@@ -95,7 +98,7 @@ async fn load_or_create(
             )),
         };
     }
-    let keyset = Keyset::generate(now)?;
+    let keyset = Keyset::generate(now, poll)?;
     let row = keyset.wrap(ring)?;
     let bytes = row.bytes().clone();
     match store.save(&row_key, row, Expected::Absent).await? {

@@ -79,14 +79,9 @@ impl Keyset {
         Ok(Some(next))
     }
 
-    /// With `id` as the key that seals, in place of the one that did. Whoever looks at the
-    /// keyset within `poll` knows it by then.
-    pub(in crate::store) fn with_active(
-        &self,
-        id: u32,
-        now: Timestamp,
-        poll: Duration,
-    ) -> Result<Next, Error> {
+    /// With `id` as the key that seals, in place of the one that did. Every instance has looked
+    /// at the keyset since it was added, or does so before it seals anything.
+    pub(in crate::store) fn with_active(&self, id: u32, now: Timestamp) -> Result<Next, Error> {
         let key = self.data_key(id)?;
         match key.state {
             DataKeyState::Active => return Ok(None),
@@ -97,7 +92,7 @@ impl Keyset {
                 )));
             }
         }
-        not_before(key.since + poll, now, || {
+        not_before(key.since + self.poll, now, || {
             format!("data key {id} cannot become active before every instance knows it")
         })?;
         let mut next = self.changed();
@@ -112,14 +107,9 @@ impl Keyset {
         Ok(Some(next))
     }
 
-    /// Without the bits of `id`. Whoever looks at the keyset within `poll` seals with another
-    /// by then, and what was sealed just before has been written: that is given as long again.
-    pub(in crate::store) fn without(
-        &self,
-        id: u32,
-        now: Timestamp,
-        poll: Duration,
-    ) -> Result<Next, Error> {
+    /// Without the bits of `id`. Every instance seals with another by then, and what was sealed
+    /// just before has been written: that is given as long again.
+    pub(in crate::store) fn without(&self, id: u32, now: Timestamp) -> Result<Next, Error> {
         let key = self.data_key(id)?;
         match key.state {
             DataKeyState::Destroyed => return Ok(None),
@@ -130,7 +120,7 @@ impl Keyset {
                 )));
             }
         }
-        not_before(key.since + poll + poll, now, || {
+        not_before(key.since + self.poll + self.poll, now, || {
             format!("data key {id} cannot be destroyed while an instance may still seal with it")
         })?;
         let mut next = self.changed();

@@ -22,11 +22,12 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The newest keyset that was seen, and when it was.
 ///
-/// Nothing is sealed with a keyset that was looked at longer than `poll` ago. That is what
-/// lets a rotation know, by waiting, what all instances seal with. A look costs one read per
-/// `poll`, made by whoever writes next; who only reads needs none.
+/// Nothing is sealed with a keyset that was looked at longer ago than its poll. That is what
+/// lets a rotation know, by waiting, what all instances seal with. A look is one read, made by
+/// whoever writes then; who only reads needs none.
 pub(in crate::store) struct LiveKeyset {
     ring: KeyRing,
+    /// For an instance that is to look more often than it has to.
     poll: Duration,
     clock: Arc<dyn Clock>,
     seen: ArcSwap<Seen>,
@@ -64,10 +65,6 @@ impl LiveKeyset {
 
     pub(in crate::store) fn ring(&self) -> &KeyRing {
         &self.ring
-    }
-
-    pub(in crate::store) fn poll(&self) -> Duration {
-        self.poll
     }
 
     pub(in crate::store) fn now(&self) -> Timestamp {
@@ -167,7 +164,7 @@ impl LiveKeyset {
     /// Whether nothing may be sealed before another look.
     fn is_due(&self) -> bool {
         let looked = Timestamp::from_unix_millis(self.looked.load(Ordering::Acquire));
-        self.now().since(looked) >= self.poll
+        self.now().since(looked) >= self.poll.min(self.seen().keyset.poll())
     }
 }
 

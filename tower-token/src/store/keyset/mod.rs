@@ -4,6 +4,8 @@ mod life;
 mod live;
 mod wire;
 
+use std::time::Duration;
+
 use self::life::Entry;
 pub(super) use self::life::Next;
 pub use self::life::{DataKey, DataKeyState};
@@ -19,6 +21,10 @@ use crate::event::Fingerprint;
 use crate::key::GrantKey;
 use crate::secret::Secret;
 
+/// How long an instance seals without another look, where nothing else was set when the store
+/// was made.
+pub(super) const KEY_POLL: Duration = Duration::from_secs(60);
+
 /// The vault's identity, its data keys, and the keys of its hashes.
 ///
 /// Losing this row loses everything: all that is sealed is sealed by a key in it.
@@ -27,6 +33,9 @@ pub(super) struct Keyset {
     /// Rises with every change, so that an older copy can be told.
     sequence: u64,
     vault: [u8; 16],
+    /// For how long an instance seals without another look. Never changed: what those wait for
+    /// that rotate is the same for all.
+    poll: Duration,
     entries: Vec<Entry>,
     /// For the hashes that rows and groups are found by. Never changed: that would
     /// move every row.
@@ -46,12 +55,13 @@ pub(super) enum NoKey {
 
 impl Keyset {
     /// The keyset of a new store.
-    pub(super) fn generate(now: Timestamp) -> Result<Self, Error> {
+    pub(super) fn generate(now: Timestamp, poll: Duration) -> Result<Self, Error> {
         let mut vault = [0; 16];
         seal::fill(&mut vault)?;
         Ok(Self {
             sequence: 1,
             vault,
+            poll,
             entries: vec![Entry::new(1, DataKeyState::Active, now)?],
             index: Key::random()?,
             fingerprint: Key::random()?,
@@ -111,6 +121,10 @@ impl Keyset {
         let entry = self.entries.iter().find(|entry| entry.data_key.id == id);
         let entry = entry.ok_or(NoKey::Unknown)?;
         entry.key.as_ref().ok_or(NoKey::Destroyed)
+    }
+
+    pub(super) fn poll(&self) -> Duration {
+        self.poll
     }
 
     pub(super) fn vault(&self) -> &[u8; 16] {
@@ -179,7 +193,7 @@ mod tests {
     use crate::store::contract::Version;
 
     fn wrapped(ring: &KeyRing) -> (Keyset, Row) {
-        let keyset = Keyset::generate(Timestamp::from_unix_millis(1)).unwrap();
+        let keyset = Keyset::generate(Timestamp::from_unix_millis(1), KEY_POLL).unwrap();
         let bytes = keyset.wrap(ring).unwrap().bytes().clone();
         (keyset, Row::new(Version(1), None, bytes))
     }
@@ -216,6 +230,7 @@ mod tests {
         let again = Keyset::unwrap(&Row::new(Version(2), None, bytes), &ring).unwrap();
         assert_eq!(again.sequence, 2);
         assert!(again.data_keys().eq(keyset.data_keys()));
+        assert_eq!((keyset.poll, again.poll), (KEY_POLL, KEY_POLL));
     }
 
     #[test]
@@ -227,7 +242,7 @@ mod tests {
 
     #[test]
     fn keys_that_differ_in_any_part_have_rows_of_their_own() {
-        let keyset = Keyset::generate(Timestamp::from_unix_millis(1)).unwrap();
+        let keyset = Keyset::generate(Timestamp::from_unix_millis(1), KEY_POLL).unwrap();
         let keys = [
             GrantKey::new("ab", "c"),
             GrantKey::new("a", "bc"),

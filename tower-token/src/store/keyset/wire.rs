@@ -1,10 +1,12 @@
 //! The keyset in the form that is written.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::life::{DataKey, DataKeyState, Entry};
-use super::{Keyset, key_error};
+use super::{KEY_POLL, Keyset, key_error};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::store::codec;
@@ -13,7 +15,7 @@ use crate::store::seal::Key;
 /// postcard has no field tags, so a change of any struct below needs a new number here,
 /// and the struct as it was to read what was written before.
 pub(super) const SCHEMA: u8 = 4;
-/// Before data keys had dates.
+/// Before data keys had dates, and were changed at all.
 const UNDATED: u8 = 3;
 
 type Bits = Zeroizing<[u8; 32]>;
@@ -22,6 +24,8 @@ type Bits = Zeroizing<[u8; 32]>;
 pub(super) struct WireKeyset {
     sequence: u64,
     vault: [u8; 16],
+    /// In milliseconds.
+    poll: u64,
     data_keys: Vec<WireDataKey>,
     index: Bits,
     fingerprint: Bits,
@@ -65,12 +69,17 @@ pub(super) fn read(text: &[u8]) -> Result<Keyset, Error> {
     Keyset::try_from(wire)
 }
 
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
 impl From<&Keyset> for WireKeyset {
     fn from(keyset: &Keyset) -> Self {
         let bits = |key: &Key| Zeroizing::new(*key.as_bytes());
         Self {
             sequence: keyset.sequence,
             vault: keyset.vault,
+            poll: millis(keyset.poll),
             data_keys: keyset
                 .entries
                 .iter()
@@ -93,6 +102,7 @@ impl From<UndatedKeyset> for WireKeyset {
         Self {
             sequence: undated.sequence,
             vault: undated.vault,
+            poll: millis(KEY_POLL),
             data_keys: data_keys
                 .map(|(id, state, key)| WireDataKey {
                     id,
@@ -122,6 +132,7 @@ impl TryFrom<WireKeyset> for Keyset {
         let keyset = Self {
             sequence: wire.sequence,
             vault: wire.vault,
+            poll: Duration::from_millis(wire.poll),
             entries: entries.collect(),
             index: Key::new(&wire.index),
             fingerprint: Key::new(&wire.fingerprint),

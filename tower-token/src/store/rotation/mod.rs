@@ -64,8 +64,7 @@ impl KeyRotation {
     /// [`key_poll`](super::SealedStoreBuilder::key_poll): by then every instance knows it.
     /// Does nothing if it is active.
     pub async fn activate(&self, id: u32) -> Result<(), Error> {
-        let poll = self.store.keys.poll();
-        self.change(|seen, now| seen.keyset.with_active(id, now, poll))
+        self.change(|seen, now| seen.keyset.with_active(id, now))
             .await
             .map(drop)
     }
@@ -111,12 +110,11 @@ impl KeyRotation {
     /// [`key_poll`](super::SealedStoreBuilder::key_poll): before that an instance might still
     /// seal with it. Reads the whole store. Does nothing if the key is destroyed.
     pub async fn destroy(&self, id: u32) -> Result<(), Error> {
-        let poll = self.store.keys.poll();
         let (seen, _) = self.store.keys.look(&*self.store.store).await?;
         // In this order: once it is time nobody seals with the key, and no row comes to name it
         // that was not seen.
         let now = self.store_time().await?;
-        if seen.keyset.without(id, now, poll)?.is_none() {
+        if seen.keyset.without(id, now)?.is_none() {
             return Ok(());
         }
         let rows = self.rows_by_key().await?.remove(&id).unwrap_or(0);
@@ -126,7 +124,7 @@ impl KeyRotation {
                 format!("{rows} rows were sealed by data key {id}: rewrap them first"),
             ));
         }
-        self.change(|seen, now| seen.keyset.without(id, now, poll))
+        self.change(|seen, now| seen.keyset.without(id, now))
             .await
             .map(drop)
     }
