@@ -587,6 +587,24 @@ async fn the_outer_key_is_changed_by_one_row() {
 }
 
 #[tokio::test]
+async fn a_change_of_data_keys_leaves_the_outer_key_as_it_is() {
+    let rig = Rig::new();
+    let others = rig.instance().await;
+    let new = KeyRing::generate().unwrap();
+    let both = new.clone().with_older(rig.ring.clone()).unwrap();
+    let first = rig.instance_with(&both).await.unwrap();
+    // The others are not started anew yet.
+    rig.rotate(&first.key_rotation()).await;
+    rig.wait(2 * POLL + SECOND);
+    first.key_rotation().destroy(1).await.unwrap();
+    save(&others, "ada").await.unwrap();
+    assert_eq!(sealed_by(&rig, &first, "ada").await, 2);
+    first.key_rotation().rewrap_keyset().await.unwrap();
+    first.key_rotation().add_key().await.unwrap();
+    rig.instance_with(&new).await.unwrap();
+}
+
+#[tokio::test]
 async fn keys_come_from_any_provider() {
     struct Kms(Option<KeyRing>);
     impl KeyProvider for Kms {

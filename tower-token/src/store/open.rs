@@ -99,7 +99,7 @@ async fn load_or_create(
         };
     }
     let keyset = Keyset::generate(now, poll)?;
-    let row = keyset.wrap(ring)?;
+    let row = keyset.wrap(ring.first()?)?;
     let bytes = row.bytes().clone();
     match store.save(&row_key, row, Expected::Absent).await? {
         SaveOutcome::Saved(_) => Ok(Seen { keyset, bytes }),

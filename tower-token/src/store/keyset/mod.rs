@@ -73,9 +73,8 @@ impl Keyset {
         RowKey::new(Group([0; 16]), [0; 32])
     }
 
-    /// Wraps the keyset by the first outer key.
-    pub(super) fn wrap(&self, ring: &KeyRing) -> Result<SealedRow, Error> {
-        let outer = ring.first()?;
+    /// Wraps the keyset by an outer key.
+    pub(super) fn wrap(&self, outer: &Key) -> Result<SealedRow, Error> {
         let wire = WireKeyset::from(self);
         let sealed = seal::seal(outer, outer.id(), place(), codec::size(&wire)?, |buffer| {
             codec::write(wire::SCHEMA, &wire, buffer)
@@ -93,14 +92,20 @@ impl Keyset {
                 cause,
             )
         };
-        let id = seal::key_id(&row.bytes).map_err(damaged)?;
-        let outer = ring.keys.iter().find(|key| key.id() == id).ok_or_else(|| {
+        seal::key_id(&row.bytes).map_err(damaged)?;
+        let outer = Self::wrapped_by(&row.bytes, ring)?;
+        wire::read(&seal::open(outer, place(), &row.bytes).map_err(damaged)?)
+    }
+
+    /// The outer key that wrapped a row.
+    pub(super) fn wrapped_by<'a>(row: &[u8], ring: &'a KeyRing) -> Result<&'a Key, Error> {
+        let id = seal::key_id(row)?;
+        ring.keys.iter().find(|key| key.id() == id).ok_or_else(|| {
             key_error(
                 "this store was made with another outer key: start with that one (several keys \
                  are separated by commas, the new one first)",
             )
-        })?;
-        wire::read(&seal::open(outer, place(), &row.bytes).map_err(damaged)?)
+        })
     }
 
     /// The key that seals now.
@@ -194,7 +199,7 @@ mod tests {
 
     fn wrapped(ring: &KeyRing) -> (Keyset, Row) {
         let keyset = Keyset::generate(Timestamp::from_unix_millis(1), KEY_POLL).unwrap();
-        let bytes = keyset.wrap(ring).unwrap().bytes().clone();
+        let bytes = keyset.wrap(ring.first().unwrap()).unwrap().bytes().clone();
         (keyset, Row::new(Version(1), None, bytes))
     }
 
@@ -226,7 +231,8 @@ mod tests {
         assert_eq!(keyset.index.as_bytes(), &[9; 32]);
         assert_eq!(keyset.fingerprint.as_bytes(), &[10; 32]);
         // And is written as of now with the next change.
-        let bytes = keyset.changed().wrap(&ring).unwrap().bytes().clone();
+        let next = keyset.changed().wrap(ring.first().unwrap()).unwrap();
+        let bytes = next.bytes().clone();
         let again = Keyset::unwrap(&Row::new(Version(2), None, bytes), &ring).unwrap();
         assert_eq!(again.sequence, 2);
         assert!(again.data_keys().eq(keyset.data_keys()));

@@ -9,7 +9,7 @@ use std::time::Duration;
 pub use self::rewrap::{Rewrap, RewrapProgress};
 use super::contract::{Expected, Lease, LeaseOwner, SaveOutcome};
 use super::keyset::{DataKey, Keyset, Next, Seen};
-use super::seal;
+use super::seal::{self, Key};
 use super::sealed::SealedStore;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -132,19 +132,30 @@ impl KeyRotation {
     /// Wraps the store's keys by the first of the outer keys that the store was opened with.
     /// Does nothing if they are.
     pub async fn rewrap_keyset(&self) -> Result<(), Error> {
-        self.change(|seen, _| {
-            let wraps = self.store.keys.ring().first()?;
+        let first = self.store.keys.ring().first()?;
+        let change = |seen: &Seen, _| {
             let wrapped_by = seal::key_id(&seen.bytes)?;
-            Ok((wrapped_by != wraps.id()).then(|| seen.keyset.changed()))
-        })
-        .await
-        .map(drop)
+            Ok((wrapped_by != first.id()).then(|| seen.keyset.changed()))
+        };
+        self.rewrite(|_| Ok(first), change).await.map(drop)
     }
 
-    /// Writes what `change` makes of the keyset as it stands, unless there is nothing to
-    /// change. It is asked again if somebody else was faster, and if nobody knows.
+    /// Changes the keyset, and leaves the outer key that wraps it as it is: others may not have
+    /// a newer one yet.
     async fn change(
         &self,
+        change: impl Fn(&Seen, Timestamp) -> Result<Next, Error>,
+    ) -> Result<Arc<Seen>, Error> {
+        let ring = self.store.keys.ring();
+        let outer = |seen: &Seen| Keyset::wrapped_by(&seen.bytes, ring);
+        self.rewrite(outer, change).await
+    }
+
+    /// Writes what `change` makes of the keyset as it stands, wrapped by `outer`, unless there
+    /// is nothing to change. It is asked again if somebody else was faster, and if nobody knows.
+    async fn rewrite<'a>(
+        &self,
+        outer: impl Fn(&Seen) -> Result<&'a Key, Error>,
         change: impl Fn(&Seen, Timestamp) -> Result<Next, Error>,
     ) -> Result<Arc<Seen>, Error> {
         let SealedStore { store, keys, .. } = &self.store;
@@ -154,7 +165,7 @@ impl KeyRotation {
             let Some(next) = change(&seen, now)? else {
                 return Ok(seen);
             };
-            let row = next.wrap(keys.ring())?;
+            let row = next.wrap(outer(&seen)?)?;
             let expected = Expected::Version(version);
             match store.save(&Keyset::row_key(), row, expected).await? {
                 SaveOutcome::Saved(_) => return Ok(keys.look(&**store).await?.0),
