@@ -247,3 +247,51 @@ async fn after_its_keyset_was_away_whoever_holds_tokens_goes_first() {
         assert_eq!((rig.fake.exchanges(), rig.fake.reused()), (1, 0));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_look_that_hangs_keeps_no_token_from_its_users() {
+    let rig = Rig::new();
+    let veiled = Veiled::new(rig.rows.clone());
+    let ours = rig.instance_over(veiled.clone()).await;
+    let user = key("ada");
+    ours.connect(&rig, "ada").await.unwrap();
+    rig.clock.advance(HOUR);
+    rig.fake.hold();
+    let caller = tokio::spawn({
+        let (manager, user) = (ours.manager.clone(), user.clone());
+        async move { manager.token(&user).await.map(|it| it.expose().to_owned()) }
+    });
+    rig.fake.begun(1).await;
+    veiled.hang(true);
+    rig.clock.advance(POLL);
+    rig.fake.release(1_000);
+    let began = tokio::time::Instant::now();
+    assert_eq!(caller.await.unwrap().unwrap(), "a1");
+    assert!(began.elapsed() <= 30 * SECOND, "{:?}", began.elapsed());
+    // It is stored as soon as a look comes back.
+    veiled.hang(false);
+    tokio::time::sleep(30 * SECOND).await;
+    assert_eq!(rig.stored("ada").await.unwrap(), "a1");
+    assert_eq!(rig.fake.exchanges(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_gets_every_token_in_the_end() {
+    let rig = Rig::new();
+    let veiled = Veiled::new(rig.rows.clone());
+    let ours = rig.instance_over(veiled.clone()).await;
+    ours.connect(&rig, "ada").await.unwrap();
+    rig.clock.advance(HOUR);
+    rig.fake.hold();
+    let user = key("ada");
+    let others = async {
+        rig.fake.begun(1).await;
+        veiled.slow(20);
+        rig.fake.release(1);
+    };
+    let (token, ()) = tokio::join!(ours.manager.token(&user), others);
+    assert_eq!(token.unwrap().expose(), "a1");
+    tokio::time::sleep(3 * POLL).await;
+    assert_eq!(rig.stored("ada").await.unwrap(), "a1");
+    assert_eq!(rig.fake.exchanges(), 1);
+}

@@ -1,8 +1,8 @@
-//! A store whose keyset cannot always be looked at.
+//! A store whose keyset cannot always be looked at, or that is slow.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use tower_token::{
@@ -10,7 +10,7 @@ use tower_token::{
     StoreError, StoreErrorKind, Version,
 };
 
-/// A store that works, but for looks at its keyset. Clones share rows and orders.
+/// A store that works, but for looks at its keyset, in its own time. Clones share rows and orders.
 #[derive(Debug, Clone)]
 pub struct Veiled<S> {
     rows: S,
@@ -22,6 +22,8 @@ struct Orders {
     failing: AtomicUsize,
     hidden: AtomicBool,
     hanging: AtomicBool,
+    /// In seconds.
+    slow: AtomicU64,
 }
 
 impl<S> Veiled<S> {
@@ -46,6 +48,11 @@ impl<S> Veiled<S> {
     /// Whether a look that begins now never ends.
     pub fn hang(&self, hanging: bool) {
         self.orders.hanging.store(hanging, SeqCst);
+    }
+
+    /// How many seconds a save takes.
+    pub fn slow(&self, seconds: u64) {
+        self.orders.slow.store(seconds, SeqCst);
     }
 }
 
@@ -79,6 +86,7 @@ impl<S: ByteStore> ByteStore for Veiled<S> {
         row: SealedRow,
         expected: Expected,
     ) -> Result<SaveOutcome, StoreError> {
+        tokio::time::sleep(Duration::from_secs(self.orders.slow.load(SeqCst))).await;
         self.rows.save(key, row, expected).await
     }
 

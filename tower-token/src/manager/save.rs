@@ -15,7 +15,7 @@ use crate::event::EventKind;
 use crate::grant::{Grant, GrantState, Intent, Record, TokenResponse};
 use crate::rt::timeout;
 use crate::secret::Secret;
-use crate::store::{Expected, SaveOutcome, Version};
+use crate::store::{Expected, Found, SaveOutcome, Version};
 
 /// Tokens that were issued and are not stored yet.
 pub(super) struct Save {
@@ -28,6 +28,8 @@ pub(super) struct Save {
     took: Duration,
     /// Where the next try starts from, after a failed one.
     base: Option<(Record, Version)>,
+    /// How long a call to the store may take.
+    limit: Duration,
 }
 
 pub(super) enum Attempt {
@@ -36,6 +38,9 @@ pub(super) enum Attempt {
     Failed(Box<Save>),
 }
 
+/// What a write may take at first, and so may the look at what became of it: together less than
+/// callers wait. Longer with each try, since a store may be that slow.
+const FIRST_LIMIT: Duration = Duration::from_secs(4);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
@@ -54,6 +59,7 @@ impl Save {
             started,
             took,
             base: None,
+            limit: FIRST_LIMIT,
         }
     }
 
@@ -71,13 +77,13 @@ impl Save {
             }
             let was_known = record.grant.reconnect_by;
             let (next, unusable) = self.applied_to(&record, slot);
-            let found = match shared.save(slot, &next, Expected::Version(version)).await {
+            let found = match self.saved(shared, slot, &next, version).await {
                 Ok(SaveOutcome::Saved(_)) => {
                     return Attempt::Settled(self.stored(shared, slot, &next, unusable, was_known));
                 }
                 // Only the row knows what happened.
                 Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => {
-                    match shared.find_to_settle(slot).await {
+                    match self.found(shared, slot).await {
                         // Ours, most likely; and whosever it is, it was not acknowledged.
                         Ok(Some(orphan)) if orphan.is_orphan => {
                             version = orphan.version;
@@ -149,7 +155,7 @@ impl Save {
                 let found = Opened { version, record };
                 return Attempt::Settled(discarded(shared, slot, Some(found)));
             }
-            let found = match shared.save(slot, &next, Expected::Version(version)).await {
+            let found = match self.saved(shared, slot, &next, version).await {
                 Ok(SaveOutcome::Saved(version)) => {
                     shared.revoke_behind(slot);
                     let record = next;
@@ -157,7 +163,7 @@ impl Save {
                     return Attempt::Settled(discarded(shared, slot, Some(found)));
                 }
                 Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => {
-                    match shared.find_to_settle(slot).await {
+                    match self.found(shared, slot).await {
                         Ok(Some(orphan)) if orphan.is_orphan => {
                             version = orphan.version;
                             continue;
@@ -174,6 +180,27 @@ impl Save {
             }
         }
         self.held(slot, &record.clone(), record, version)
+    }
+
+    /// A write, as far as it can be waited for. The next try finds what became of it.
+    async fn saved(
+        &self,
+        shared: &Shared,
+        slot: &Slot,
+        next: &Record,
+        version: Version,
+    ) -> Result<SaveOutcome, Error> {
+        let save = shared.save(slot, next, Expected::Version(version));
+        timeout(self.limit, save)
+            .await
+            .unwrap_or_else(|_| too_slow(shared))
+    }
+
+    /// What became of it.
+    async fn found(&self, shared: &Shared, slot: &Slot) -> Result<Option<Found>, Error> {
+        timeout(self.limit, shared.find_to_settle(slot))
+            .await
+            .unwrap_or_else(|_| too_slow(shared))
     }
 
     /// What the token service has to forget, should the user have left.
@@ -195,6 +222,7 @@ impl Save {
     fn held(mut self, slot: &Slot, next: &Record, record: Record, version: Version) -> Attempt {
         slot.publish_unsaved(next);
         self.base = Some((record, version));
+        self.limit = self.limit.saturating_mul(2);
         Attempt::Failed(Box::new(self))
     }
 
@@ -271,6 +299,12 @@ impl Save {
         }
         Outcome::Done
     }
+}
+
+fn too_slow<T>(shared: &Shared) -> Result<T, Error> {
+    let message = "the token store did not answer in time";
+    let error = Error::new(ErrorKind::Store, message);
+    shared.outage.note(shared.clock.now(), Err(error))
 }
 
 /// The tokens belong to nobody any more.
