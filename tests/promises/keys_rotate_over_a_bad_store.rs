@@ -1,11 +1,15 @@
 //! Invariants 12, 13 and 23: a rotation behind a store that stalls, fails, or does not say what
 //! it did costs nobody a token.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tests::flaky::{Flaky, Save};
 use tests::veiled::Veiled;
-use tower_token::{Error, ErrorKind, EventKind};
+use tower_token::{
+    Clock, Error, ErrorKind, EventKind, KeyRing, MemoryStore, Recovery, SealedStore, Timestamp,
+};
 
 use crate::key_rig::{Instance, POLL, Rig, SECOND, key};
 use crate::support::HOUR;
@@ -294,4 +298,76 @@ async fn a_slow_store_gets_every_token_in_the_end() {
     tokio::time::sleep(3 * POLL).await;
     assert_eq!(rig.stored("ada").await.unwrap(), "a1");
     assert_eq!(rig.fake.exchanges(), 1);
+}
+
+/// How long a step that came too soon is to wait.
+fn too_soon(result: Result<(), Error>) -> Duration {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooSoon, "{error}");
+    match error.recovery() {
+        Recovery::Retry { after: Some(after) } => after,
+        _ => panic!("{error} says no time"),
+    }
+}
+
+/// The start of 2025 and some milliseconds.
+#[derive(Debug, Clone, Default)]
+struct Settable(Arc<AtomicU64>);
+
+impl Settable {
+    fn set(&self, to: Duration) {
+        let to = u64::try_from(to.as_millis()).unwrap();
+        self.0.store(to, Ordering::Relaxed);
+    }
+}
+
+impl Clock for Settable {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_unix_millis(1_735_689_600_000 + self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn a_store_clock_that_was_ahead_once_costs_one_more_wait() {
+    let clock = Settable::default();
+    let rows = MemoryStore::with_clock(clock.clone());
+    let store = SealedStore::open(rows, KeyRing::generate().unwrap());
+    let rotation = store.await.unwrap().key_rotation();
+    clock.set(100_000 * HOUR);
+    let new = rotation.add_key().await.unwrap().id;
+    clock.set(HOUR);
+    let wait = too_soon(rotation.activate(new).await);
+    assert!(wait <= POLL + SECOND, "{wait:?}");
+    clock.set(HOUR + wait);
+    rotation.activate(new).await.unwrap();
+
+    clock.set(100_000 * HOUR);
+    let next = rotation.add_key().await.unwrap().id;
+    clock.set(100_001 * HOUR);
+    rotation.activate(next).await.unwrap();
+    clock.set(2 * HOUR);
+    let wait = too_soon(rotation.destroy(new).await);
+    assert!(wait <= 2 * POLL + SECOND, "{wait:?}");
+    clock.set(2 * HOUR + wait);
+    rotation.destroy(new).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_change_that_stalled_counts_from_when_it_was_written() {
+    let rig = Rig::new();
+    let (stalled, flaky, _) = troubled(&rig).await;
+    let rotation = stalled.store.key_rotation();
+    let new = rotation.add_key().await.unwrap().id;
+    rig.clock.advance(POLL + SECOND);
+    flaky.script([Save::Hold]);
+    let meanwhile = async {
+        flaky.until_held().await;
+        rig.clock.advance(3 * POLL);
+        flaky.release();
+    };
+    let (activated, ()) = tokio::join!(rotation.activate(new), meanwhile);
+    activated.unwrap();
+    assert!(too_soon(rotation.destroy(1).await) > 2 * POLL);
+    let keys = rotation.data_keys().await.unwrap();
+    assert!(keys.iter().all(|key| key.since == rig.clock.now()));
 }

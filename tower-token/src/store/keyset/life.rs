@@ -132,6 +132,27 @@ impl Keyset {
         Ok(Some(next))
     }
 
+    /// With the dates that are `wrong` replaced by `now`, if there are any: what waits for them
+    /// waits anew.
+    pub(in crate::store) fn redated(
+        &self,
+        now: Timestamp,
+        wrong: impl Fn(Timestamp) -> bool,
+    ) -> Next {
+        if !self.data_keys().any(|key| wrong(key.since)) {
+            return None;
+        }
+        let mut next = self.changed();
+        let dates = next
+            .entries
+            .iter_mut()
+            .map(|entry| &mut entry.data_key.since);
+        dates
+            .filter(|since| wrong(**since))
+            .for_each(|since| *since = now);
+        Some(next)
+    }
+
     /// The same keys, to be written anew.
     pub(in crate::store) fn changed(&self) -> Self {
         Self {

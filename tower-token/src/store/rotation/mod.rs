@@ -8,7 +8,7 @@ use std::time::Duration;
 
 pub use self::rewrap::{Rewrap, RewrapProgress};
 use super::contract::{Expected, Lease, LeaseOwner, SaveOutcome};
-use super::keyset::{DataKey, Keyset, Next, Seen};
+use super::keyset::{DataKey, DataKeyState, Keyset, Next, Seen};
 use super::seal::{self, Key};
 use super::sealed::SealedStore;
 use crate::clock::Timestamp;
@@ -110,11 +110,11 @@ impl KeyRotation {
     /// [`key_poll`](super::SealedStoreBuilder::key_poll): before that an instance might still
     /// seal with it. Reads the whole store. Does nothing if the key is destroyed.
     pub async fn destroy(&self, id: u32) -> Result<(), Error> {
-        let (seen, _) = self.store.keys.look(&*self.store.store).await?;
         // In this order: once it is time nobody seals with the key, and no row comes to name it
         // that was not seen.
-        let now = self.store_time().await?;
-        if seen.keyset.without(id, now)?.is_none() {
+        let in_time = |seen: &Seen, now| seen.keyset.without(id, now).map(|_| None);
+        let seen = self.change(in_time).await?;
+        if seen.keyset.data_key(id)?.state == DataKeyState::Destroyed {
             return Ok(());
         }
         let rows = self.rows_by_key().await?.remove(&id).unwrap_or(0);
@@ -159,17 +159,36 @@ impl KeyRotation {
         change: impl Fn(&Seen, Timestamp) -> Result<Next, Error>,
     ) -> Result<Arc<Seen>, Error> {
         let SealedStore { store, keys, .. } = &self.store;
+        let mut stalled = None;
         for _ in 0..MAX_CONFLICTS {
+            let began = keys.now();
             let (seen, version) = keys.look(&**store).await?;
             let now = self.store_time().await?;
-            let Some(next) = change(&seen, now)? else {
+            // Of the future is what a clock wrote that was ahead, and nobody has to wait for it.
+            let wrong = |since| since > now || Some(since) == stalled;
+            let redated = seen.keyset.redated(now, wrong);
+            let is_redated = redated.is_some();
+            let next = match redated {
+                Some(next) => Some(next),
+                None => change(&seen, now)?,
+            };
+            let Some(next) = next else {
                 return Ok(seen);
             };
             let row = next.wrap(outer(&seen)?)?;
             let expected = Expected::Version(version);
-            match store.save(&Keyset::row_key(), row, expected).await? {
-                SaveOutcome::Saved(_) => return Ok(keys.look(&**store).await?.0),
-                SaveOutcome::Conflict | SaveOutcome::Unknown => {}
+            let saved = store.save(&Keyset::row_key(), row, expected).await?;
+            let poll = next.poll();
+            if !poll.is_zero() && keys.now().since(began) >= poll {
+                // Whoever looked just before it was written counts from then.
+                stalled = Some(now);
+                continue;
+            }
+            match saved {
+                SaveOutcome::Saved(_) if !is_redated => {
+                    return Ok(keys.look(&**store).await?.0);
+                }
+                SaveOutcome::Saved(_) | SaveOutcome::Conflict | SaveOutcome::Unknown => {}
             }
         }
         Err(Error::new(
