@@ -371,3 +371,23 @@ async fn a_change_that_stalled_counts_from_when_it_was_written() {
     let keys = rotation.data_keys().await.unwrap();
     assert!(keys.iter().all(|key| key.since == rig.clock.now()));
 }
+
+#[tokio::test]
+async fn a_step_that_fails_counts_what_it_has_done() {
+    let rig = Rig::new();
+    let (instance, flaky, _) = troubled(&rig).await;
+    for user in ["ada", "bob", "eve"] {
+        instance.connect(&rig, user).await.unwrap();
+    }
+    let rotation = instance.store.key_rotation();
+    rig.rotate(&rotation).await;
+    let mut pass = rotation.rewrap();
+    flaky.script([Save::Ok, Save::Fail]);
+    assert!(pass.step().await.is_err());
+    assert_eq!(
+        (pass.progress().examined, pass.progress().rewrapped),
+        (0, 2)
+    );
+    let pass = pass.finish().await.unwrap();
+    assert_eq!((pass.examined, pass.rewrapped), (3, 3));
+}

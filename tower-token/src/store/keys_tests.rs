@@ -458,6 +458,39 @@ async fn a_write_is_settled_by_a_row_that_others_can_open() {
 }
 
 #[tokio::test]
+async fn no_key_is_destroyed_while_it_may_have_sealed_a_row_that_cannot_be_read() {
+    let rig = Rig::new();
+    let store = rig.instance().await;
+    let rotation = store.key_rotation();
+    for user in ["ada", "bob"] {
+        save(&store, user).await.unwrap();
+    }
+    let row_key = |user| store.keys.seen().keyset.row(&key(user));
+    // Of a later version, for all that is known here.
+    let mut later = rig.row(&row_key("ada")).await.bytes.to_vec();
+    later[0] = 2;
+    rig.forge(&row_key("ada"), &later).await;
+    rig.rotate(&rotation).await;
+    rig.wait(3 * POLL);
+    let pass = rotation.rewrap().finish().await.unwrap();
+    assert_eq!((pass.rewrapped, pass.unreadable), (1, 1));
+    assert_eq!(pass.unreadable_rows, [row_key("ada")]);
+    let error = rotation.destroy(1).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::KeyInUse);
+    assert!(error.to_string().contains("1 rows"), "{error}");
+
+    for kept in [row_key("bob"), Keyset::row_key()] {
+        let error = rotation.remove_unreadable(&kept).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Config, "{error}");
+    }
+    opens(&store, "bob").await.unwrap();
+    assert!(rotation.remove_unreadable(&row_key("ada")).await.unwrap());
+    assert!(!rotation.remove_unreadable(&row_key("ada")).await.unwrap());
+    rotation.destroy(1).await.unwrap();
+    opens(&store, "bob").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_key_never_comes_back_and_ids_are_used_once() {
     let rig = Rig::new();
     let rotation = rig.instance().await.key_rotation();
@@ -534,6 +567,7 @@ async fn a_rewrap_that_was_stopped_goes_on_and_does_nothing_twice() {
     let stopped = first.progress().clone();
     assert!((39..=40).contains(&stopped.rewrapped));
     assert!((0.1..0.9).contains(&stopped.fraction()));
+    assert_eq!(rotation.rewrap().progress().fraction(), 0.0);
     drop(first);
 
     let mut second = rotation.rewrap().after(stopped.cursor.unwrap());
@@ -548,6 +582,7 @@ async fn a_rewrap_that_was_stopped_goes_on_and_does_nothing_twice() {
     let before = versions().await;
     let third = rotation.rewrap().finish().await.unwrap();
     assert_eq!((third.examined, third.rewrapped, third.left), (100, 0, 0));
+    assert_eq!(third.fraction(), 1.0);
     assert_eq!(versions().await, before);
     assert_eq!(
         rotation.rows_by_key().await.unwrap(),

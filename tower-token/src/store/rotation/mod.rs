@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::rewrap::{Rewrap, RewrapProgress};
-use super::contract::{Expected, Lease, LeaseOwner, SaveOutcome};
+use super::contract::{Expected, Lease, LeaseOwner, RowKey, SaveOutcome};
 use super::keyset::{DataKey, DataKeyState, Keyset, Next, Seen};
 use super::seal::{self, Key};
 use super::sealed::SealedStore;
@@ -16,8 +16,8 @@ use crate::error::{Error, ErrorKind};
 
 /// How often the keyset may change under a change of ours before that is given up.
 const MAX_CONFLICTS: u32 = 16;
-/// How many rows are read at once where only their headers count.
-const PAGE: usize = 256;
+/// How many rows are read at once where only their headers count. They may be large.
+const PAGE: usize = 32;
 
 #[doc = include_str!("rotation.md")]
 #[derive(Debug, Clone)]
@@ -86,18 +86,25 @@ impl KeyRotation {
 
     /// How many rows each data key has sealed, by its id: reads the whole store.
     pub async fn rows_by_key(&self) -> Result<BTreeMap<u32, u64>, Error> {
-        let mut rows = BTreeMap::new();
+        Ok(self.count_rows().await?.0)
+    }
+
+    /// The same, and how many rows do not say what key sealed them.
+    async fn count_rows(&self) -> Result<(BTreeMap<u32, u64>, u64), Error> {
+        let (mut rows, mut unknown) = (BTreeMap::new(), 0);
         let mut after = None;
         loop {
             let page = self.store.store.scan(after.as_ref(), PAGE).await?;
             let Some((last, _)) = page.last() else {
-                return Ok(rows);
+                return Ok((rows, unknown));
             };
             after = Some(*last);
             let sealed = page.iter().filter(|(key, _)| *key != Keyset::row_key());
-            // What is no record at all was sealed by no key.
-            for id in sealed.filter_map(|(_, row)| seal::key_id(&row.bytes).ok()) {
-                *rows.entry(id).or_default() += 1;
+            for (_, row) in sealed {
+                match seal::key_id(&row.bytes) {
+                    Ok(id) => *rows.entry(id).or_default() += 1,
+                    Err(_) => unknown += 1,
+                }
             }
         }
     }
@@ -105,8 +112,8 @@ impl KeyRotation {
     /// Destroys a data key that nothing needs any longer: its bits are gone from the keyset,
     /// for good. Its id stays, so that a record that still names it says what happened.
     ///
-    /// Fails with [`ErrorKind::KeyInUse`] if a row names the key, and with
-    /// [`ErrorKind::TooSoon`] until it has been retired for longer than twice
+    /// Fails with [`ErrorKind::KeyInUse`] if a row names the key, or does not say which one it
+    /// is, and with [`ErrorKind::TooSoon`] until it has been retired for longer than twice
     /// [`key_poll`](super::SealedStoreBuilder::key_poll): before that an instance might still
     /// seal with it. Reads the whole store. Does nothing if the key is destroyed.
     pub async fn destroy(&self, id: u32) -> Result<(), Error> {
@@ -117,16 +124,50 @@ impl KeyRotation {
         if seen.keyset.data_key(id)?.state == DataKeyState::Destroyed {
             return Ok(());
         }
-        let rows = self.rows_by_key().await?.remove(&id).unwrap_or(0);
-        if rows > 0 {
-            return Err(Error::new(
-                ErrorKind::KeyInUse,
-                format!("{rows} rows were sealed by data key {id}: rewrap them first"),
+        let in_use = |message: String| Err(Error::new(ErrorKind::KeyInUse, message));
+        let (by_key, unknown) = self.count_rows().await?;
+        if let Some(rows) = by_key.get(&id) {
+            return in_use(format!(
+                "{rows} rows were sealed by data key {id}: rewrap them first"
+            ));
+        }
+        if unknown > 0 {
+            return in_use(format!(
+                "{unknown} rows do not say what key sealed them, which may have been data key \
+                 {id}: they are damaged, or of a later version of tower-token. A rewrap names them"
             ));
         }
         self.change(|seen, now| seen.keyset.without(id, now))
             .await
             .map(drop)
+    }
+
+    /// Removes a row that a rewrap found [unreadable](RewrapProgress::unreadable_rows); whether
+    /// it was there. Whatever it held is lost: its user has to connect again.
+    ///
+    /// Make sure first that no later version of this crate has written it, and that no backup
+    /// has a better copy. A row that can be read is not removed: that fails with
+    /// [`ErrorKind::Config`].
+    pub async fn remove_unreadable(&self, row_key: &RowKey) -> Result<bool, Error> {
+        let refused = |message| Err(Error::new(ErrorKind::Config, message));
+        if *row_key == Keyset::row_key() {
+            return refused("this row is the store's keyset, without which nothing can be read");
+        }
+        let SealedStore { store, keys, .. } = &self.store;
+        let Some(row) = store.load(row_key).await? else {
+            return Ok(false);
+        };
+        keys.look(&**store).await?;
+        if self
+            .store
+            .opener_of(&row)
+            .await?
+            .text(row_key, &row)
+            .is_ok()
+        {
+            return refused("the row can be read");
+        }
+        self.store.purge(row_key, row.version).await
     }
 
     /// Wraps the store's keys by the first of the outer keys that the store was opened with.

@@ -13,6 +13,8 @@ use crate::store::sealed::SealedStore;
 
 /// How many rows a step takes, unless told otherwise.
 const ROWS: usize = 64;
+/// How many unreadable rows are named.
+const NAMED: usize = 100;
 /// How often a row may change under a step before it is left to the next pass.
 const TRIES: u32 = 4;
 
@@ -42,14 +44,20 @@ pub struct RewrapProgress {
     /// How many do not open, and were left as they are. While a row names a key, that key
     /// cannot be destroyed.
     pub unreadable: u64,
+    /// The first hundred of those, for [`remove_unreadable`](super::KeyRotation::remove_unreadable).
+    pub unreadable_rows: Vec<RowKey>,
     /// The last row it has looked at, for [`Rewrap::after`].
     pub cursor: Option<RowKey>,
+    is_done: bool,
 }
 
 impl RewrapProgress {
     /// About how much of the store was looked at, from 0 to 1: rows lie evenly in the order of
     /// their keys.
     pub fn fraction(&self) -> f64 {
+        if self.is_done {
+            return 1.0;
+        }
         let Some(cursor) = self.cursor else {
             return 0.0;
         };
@@ -105,6 +113,7 @@ impl Rewrap {
         let after = self.progress.cursor;
         let page = self.store.store.scan(after.as_ref(), self.rows).await?;
         let Some((last, _)) = page.last() else {
+            self.progress.is_done = true;
             return Ok(false);
         };
         let last = *last;
@@ -112,19 +121,27 @@ impl Rewrap {
         self.store.keys.look(&*self.store.store).await?;
         let rows = page.into_iter();
         let rows: Vec<_> = rows.filter(|(key, _)| *key != Keyset::row_key()).collect();
-        let fates = together(rows.into_iter().map(|(key, row)| self.rewrap(key, row))).await;
-        let mut progress = self.progress.clone();
-        for fate in fates {
+        let fates = rows.iter().map(|(key, row)| self.rewrap(*key, row.clone()));
+        let fates = together(fates).await;
+        // What is done is done, also where one of them fails and all are looked at again.
+        let rewrapped = |fate: &&_| matches!(fate, Ok(Fate::Rewrapped));
+        self.progress.rewrapped += fates.iter().filter(rewrapped).count() as u64;
+        let fates: Vec<_> = fates.into_iter().collect::<Result<_, _>>()?;
+        let progress = &mut self.progress;
+        for ((row_key, _), fate) in rows.iter().zip(fates) {
             progress.examined += 1;
-            match fate? {
-                Fate::Fine => {}
-                Fate::Rewrapped => progress.rewrapped += 1,
+            match fate {
+                Fate::Fine | Fate::Rewrapped => {}
                 Fate::Left => progress.left += 1,
-                Fate::Unreadable => progress.unreadable += 1,
+                Fate::Unreadable => {
+                    progress.unreadable += 1;
+                    if progress.unreadable_rows.len() < NAMED {
+                        progress.unreadable_rows.push(*row_key);
+                    }
+                }
             }
         }
         progress.cursor = Some(last);
-        self.progress = progress;
         Ok(true)
     }
 
