@@ -57,16 +57,22 @@ struct UndatedKeyset {
 }
 
 /// Decodes a keyset of this version or the one before.
+///
+/// Bits are copied from where they stand, which is wiped then: what is moved out of a vector
+/// stays behind in its memory.
 pub(super) fn read(text: &[u8]) -> Result<Keyset, Error> {
     let wire = match codec::schema(text) {
-        Some(UNDATED) => codec::read::<UndatedKeyset>(UNDATED, text).map(WireKeyset::from),
+        Some(UNDATED) => {
+            let undated = codec::read::<UndatedKeyset>(UNDATED, text);
+            undated.map(|undated| WireKeyset::from(&undated))
+        }
         _ => codec::read(SCHEMA, text),
     };
     let wire = wire.map_err(|cause| {
         let message = "the store's keyset was written by another version of tower-token";
         Error::with_source(ErrorKind::Key, message, cause)
     })?;
-    Keyset::try_from(wire)
+    Keyset::try_from(&wire)
 }
 
 fn millis(span: Duration) -> u64 {
@@ -96,38 +102,38 @@ impl From<&Keyset> for WireKeyset {
     }
 }
 
-impl From<UndatedKeyset> for WireKeyset {
-    fn from(undated: UndatedKeyset) -> Self {
-        let data_keys = undated.data_keys.into_iter();
+impl From<&UndatedKeyset> for WireKeyset {
+    fn from(undated: &UndatedKeyset) -> Self {
+        let data_keys = undated.data_keys.iter();
         Self {
             sequence: undated.sequence,
             vault: undated.vault,
             poll: millis(KEY_POLL),
             data_keys: data_keys
                 .map(|(id, state, key)| WireDataKey {
-                    id,
-                    state,
+                    id: *id,
+                    state: *state,
                     since: 0,
-                    key: Some(key),
+                    key: Some(key.clone()),
                 })
                 .collect(),
-            index: undated.index,
-            fingerprint: undated.fingerprint,
+            index: undated.index.clone(),
+            fingerprint: undated.fingerprint.clone(),
         }
     }
 }
 
-impl TryFrom<WireKeyset> for Keyset {
+impl TryFrom<&WireKeyset> for Keyset {
     type Error = Error;
 
-    fn try_from(wire: WireKeyset) -> Result<Self, Error> {
-        let entries = wire.data_keys.into_iter().map(|wire| Entry {
+    fn try_from(wire: &WireKeyset) -> Result<Self, Error> {
+        let entries = wire.data_keys.iter().map(|wire| Entry {
             data_key: DataKey {
                 id: wire.id,
                 state: wire.state.into(),
                 since: Timestamp::from_unix_millis(wire.since),
             },
-            key: wire.key.map(|bits| Key::new(&bits)),
+            key: wire.key.as_ref().map(|bits| Key::new(bits)),
         });
         let keyset = Self {
             sequence: wire.sequence,
