@@ -212,9 +212,17 @@ async fn a_row_whose_key_could_not_be_looked_for_is_not_taken_for_damaged() {
     assert_eq!(grants[0].metadata()["brokerName"], "X");
 }
 
+/// Why a keyset cannot be looked at.
+#[derive(Debug, Clone, Copy)]
+enum Away {
+    Gone,
+    Damaged,
+    Unavailable,
+}
+
 #[tokio::test(start_paused = true)]
 async fn after_its_keyset_was_away_whoever_holds_tokens_goes_first() {
-    for is_hidden in [true, false] {
+    for away in [Away::Gone, Away::Damaged, Away::Unavailable] {
         let rig = Rig::new();
         let veiled = Veiled::new(rig.rows.clone());
         let ours = rig.instance_over(veiled.clone()).await;
@@ -228,12 +236,15 @@ async fn after_its_keyset_was_away_whoever_holds_tokens_goes_first() {
             async move { manager.token(&user).await.map(|it| it.expose().to_owned()) }
         });
         rig.fake.begun(1).await;
-        let kind = match is_hidden {
-            true => ErrorKind::Key,
-            false => ErrorKind::Store,
+        let kind = match away {
+            Away::Gone | Away::Damaged => ErrorKind::Key,
+            Away::Unavailable => ErrorKind::Store,
         };
-        veiled.hide(is_hidden);
-        veiled.fail(if is_hidden { 0 } else { usize::MAX });
+        match away {
+            Away::Gone => veiled.hide(true),
+            Away::Damaged => veiled.damage(true),
+            Away::Unavailable => veiled.fail(usize::MAX),
+        }
         rig.clock.advance(POLL);
         rig.fake.release(1_000);
         assert_eq!(caller.await.unwrap().unwrap(), "a1");
@@ -245,6 +256,7 @@ async fn after_its_keyset_was_away_whoever_holds_tokens_goes_first() {
         rig.clock.advance(5 * SECOND);
         tokio::time::sleep(10 * POLL + SECOND).await;
         veiled.hide(false);
+        veiled.damage(false);
         veiled.fail(0);
         let token = sibling.manager.token(&user).await.unwrap();
         assert_eq!(token.expose(), "a1");

@@ -21,6 +21,7 @@ pub struct Veiled<S> {
 struct Orders {
     failing: AtomicUsize,
     hidden: AtomicBool,
+    damaged: AtomicBool,
     hanging: AtomicBool,
     /// In seconds.
     slow: AtomicU64,
@@ -43,6 +44,11 @@ impl<S> Veiled<S> {
     /// Whether there is no keyset.
     pub fn hide(&self, hidden: bool) {
         self.orders.hidden.store(hidden, SeqCst);
+    }
+
+    /// Whether the keyset cannot be read.
+    pub fn damage(&self, damaged: bool) {
+        self.orders.damaged.store(damaged, SeqCst);
     }
 
     /// Whether a look that begins now never ends.
@@ -71,6 +77,10 @@ impl<S: ByteStore> ByteStore for Veiled<S> {
             }
             if self.orders.hidden.load(SeqCst) {
                 return Ok(None);
+            }
+            if self.orders.damaged.load(SeqCst) {
+                let kind = StoreErrorKind::Damaged;
+                return Err(StoreError::new(kind, "as told"));
             }
             if self.orders.fails() {
                 let kind = StoreErrorKind::Unavailable;

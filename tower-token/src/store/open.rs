@@ -41,7 +41,8 @@ impl SealedStoreBuilder {
     }
 
     /// How old what is known of the store's keys may be when something is sealed: a minute
-    /// by default. Whoever writes then looks at them again, which is one more read.
+    /// by default. Whoever writes then looks at them again: one more read for each of the writes
+    /// that come at once.
     ///
     /// This is noted in the store when it is made, and never changed: a [rotation] waits for
     /// as long, so that no instance seals with a key that others do not know, or that is gone.

@@ -10,9 +10,9 @@ use bytes::Bytes;
 
 use super::{Keyset, NoKey, key_error};
 use crate::clock::{Clock, Timestamp};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::rt::{ArcSwap, Mutex};
-use crate::store::contract::{Row, Version};
+use crate::store::contract::{Row, StoreError, StoreErrorKind, Version};
 use crate::store::erased::DynByteStore;
 use crate::store::keyring::KeyRing;
 
@@ -114,7 +114,7 @@ impl LiveKeyset {
         store: &dyn DynByteStore,
     ) -> Result<(Arc<Seen>, Version), Error> {
         let (began, before) = (self.now(), self.seen());
-        let found = store.load(&Keyset::row_key()).await?;
+        let found = store.load(&Keyset::row_key()).await.map_err(unreadable)?;
         let row = found.ok_or_else(|| {
             key_error(
                 "the store's keyset is gone, and nothing that starts now can read the store: \
@@ -165,6 +165,17 @@ impl LiveKeyset {
     fn is_due(&self) -> bool {
         let looked = Timestamp::from_unix_millis(self.looked.load(Ordering::Acquire));
         self.now().since(looked) >= self.poll.min(self.seen().keyset.poll())
+    }
+}
+
+/// A keyset that is damaged says nothing of the records, which are as good as they were.
+fn unreadable(error: StoreError) -> Error {
+    match error.kind() {
+        StoreErrorKind::Damaged => {
+            let message = "the store's keyset cannot be read: restore its row from a backup";
+            Error::with_source(ErrorKind::Key, message, error)
+        }
+        _ => error.into(),
     }
 }
 
