@@ -108,10 +108,14 @@ fn broken() -> StoreError {
 
 impl ByteStore for Line {
     async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        let began = self.0.books.now();
         self.reach().await?;
         let (found, now) = (self.0.rows.load(key).await?, self.0.books.durable(key));
         let found = self.back(found).await;
         self.0.books.read(self.process(), key, now);
+        if key.as_bytes() == &[0; RowKey::LEN] {
+            self.0.books.looked(self.process(), began);
+        }
         Ok(found)
     }
 

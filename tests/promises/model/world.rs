@@ -91,7 +91,9 @@ impl World {
             .allow_origin(API);
         let manager = TokenManager::builder()
             .store(
-                SealedStore::open(line.clone(), self.ring.clone())
+                SealedStore::builder()
+                    .clock(self.clock.clone())
+                    .open(line.clone(), self.ring.clone())
                     .await
                     .unwrap(),
             )

@@ -60,6 +60,8 @@ struct Inner {
     sends: Vec<Send>,
     /// By process and user.
     views: BTreeMap<(usize, usize), View>,
+    /// When the last look of each process at the keyset began and ended.
+    looks: BTreeMap<usize, (Timestamp, Timestamp)>,
     /// Which access tokens were refused to which process.
     refused: Vec<(usize, String)>,
     dead: BTreeSet<usize>,
@@ -161,6 +163,7 @@ impl Books {
             access_tokens: BTreeMap::new(),
             sends: Vec::new(),
             views: BTreeMap::new(),
+            looks: BTreeMap::new(),
             refused: Vec::new(),
             dead: BTreeSet::new(),
             at_rest: false,
@@ -270,13 +273,26 @@ impl Books {
         }
     }
 
+    pub fn now(&self) -> Timestamp {
+        self.0.lock().clock.now()
+    }
+
+    /// A look at the keyset has ended: what is to be written was made before it.
+    pub fn looked(&self, process: usize, began: Timestamp) {
+        let mut books = self.0.lock();
+        let now = books.clock.now();
+        books.looks.insert(process, (began, now));
+    }
+
     pub fn begins_to_write(&self, process: usize, row: &RowKey) {
         let mut books = self.0.lock();
         let now = books.clock.now();
+        let look = books.looks.get(&process).filter(|look| look.1 == now);
+        let made = look.map_or(now, |look| look.0);
         if let Some(&user) = books.rows.get(row) {
             let view = books.views.entry((process, user)).or_default();
             view.muddled |= view.turning;
-            view.wrote = Some((view.wrote.map_or(now, |(first, _)| first), now));
+            view.wrote = Some((view.wrote.map_or(made, |(first, _)| first), now));
         }
     }
 
