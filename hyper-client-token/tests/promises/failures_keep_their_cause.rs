@@ -9,6 +9,8 @@ use http_body::Frame;
 use http_body_util::StreamBody;
 use hyper_client_token::{Body, Error, TokenClient};
 use hyper_util::client::legacy;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::TcpListener;
 use tower_token::ReplayBodyError;
 
 use crate::support::{Api, Rig, VERSIONS, cause, text};
@@ -22,23 +24,41 @@ fn inner(error: &Error) -> &legacy::Error {
 
 #[tokio::test]
 async fn a_refused_connection() {
-    let api = Api::start().await;
-    let rig = Rig::of(&api).await;
+    // A port that was free a moment ago.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let rig = Rig::at(&origin).await;
     let client = TokenClient::new(&rig.manager);
     let ada = client.for_key(rig.connect("ada").await);
-    // A port that was free a moment ago.
-    let uri = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        format!("http://{}/", listener.local_addr().unwrap())
-    };
-    let request = Request::get(uri)
-        .header("authorization", "its own")
-        .body(())
-        .unwrap();
-    let error = ada.request(request).await.unwrap_err();
+    let error = ada.get(origin.parse().unwrap()).await.unwrap_err();
     assert!(inner(&error).is_connect());
     let refused = cause::<io::Error>(&error).unwrap();
     assert_eq!(refused.kind(), io::ErrorKind::ConnectionRefused);
+}
+
+#[tokio::test]
+async fn a_connection_that_is_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let rig = Rig::at(&origin).await;
+    let client = TokenClient::new(&rig.manager);
+    let ada = client.for_key(rig.connect("ada").await);
+    let server = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(stream.read_u8().await.unwrap());
+        }
+        // Instead of a goodbye.
+        stream.set_zero_linger().unwrap();
+    };
+    let (response, ()) = tokio::join!(ada.get(origin.parse().unwrap()), server);
+    let error = response.unwrap_err();
+    assert!(!inner(&error).is_connect());
+    assert!(cause::<hyper::Error>(&error).is_some());
+    let reset = cause::<io::Error>(&error).unwrap();
+    assert_eq!(reset.kind(), io::ErrorKind::ConnectionReset);
 }
 
 #[tokio::test]

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tower_token::testkit::ManualClock;
 use tower_token::{
@@ -34,12 +35,16 @@ pub struct Rig {
 
 impl Rig {
     pub async fn of(api: &Api) -> Self {
+        Self::at(&api.origin()).await
+    }
+
+    pub async fn at(origin: &str) -> Self {
         let (tokens, clock) = (Tokens::default(), ManualClock::new());
         let store = MemoryStore::with_clock(clock.clone());
         let ring = KeyRing::generate().unwrap();
         let manager = TokenManager::builder()
             .store(SealedStore::open(store, ring).await.unwrap())
-            .provider(Provider::new("fake", tokens.clone()).allow_origin(api.origin()))
+            .provider(Provider::new("fake", tokens.clone()).allow_origin(origin))
             .clock(clock.clone())
             .build()
             .await
@@ -97,7 +102,9 @@ impl Tokens {
     /// Waits until `n` exchanges have begun.
     pub async fn begun(&self, n: usize) {
         let mut exchanges = self.0.0.subscribe();
-        exchanges.wait_for(|begun| *begun >= n).await.unwrap();
+        let begun = exchanges.wait_for(|begun| *begun >= n);
+        let begun = timeout(Duration::from_secs(60), begun).await;
+        begun.expect("no exchange").unwrap();
     }
 }
 
@@ -216,7 +223,8 @@ impl Api {
             return Err("as told");
         }
         let mut response = Response::new(Full::from(seen.token().to_owned()));
-        if state.refused.iter().any(|refused| refused == seen.token()) {
+        let refused = state.refused.iter().any(|refused| refused == seen.token());
+        if refused {
             *response.status_mut() = StatusCode::UNAUTHORIZED;
         } else if seen.head.uri.path() == "/redirect" {
             *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;

@@ -134,7 +134,8 @@ async fn the_platforms_roots_are_what_it_goes_by() {
             .env(CHILD, format!("{} {version:?}", api.uri("/x")));
         let output = tokio::task::spawn_blocking(move || child.output());
         let output = output.await.unwrap().unwrap();
-        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{said}");
         assert_eq!(api.tokens(), ["ada-0"]);
     }
 }
