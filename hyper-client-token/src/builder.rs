@@ -60,6 +60,20 @@ impl<C, P> TokenClientBuilder<C, P> {
     }
 
     /// Where the token goes: by default into the header [`Authorization`].
+    ///
+    /// ```
+    /// use hyper_client_token::TokenClient;
+    /// use tower_token::{JsonBody, TokenManager};
+    ///
+    /// # fn f(manager: &TokenManager) {
+    /// // Into a field of the body, which has to be in memory.
+    /// let client = TokenClient::builder(manager)
+    ///     .place(JsonBody::field("authToken"))
+    ///     .build();
+    /// # let ada = client.for_key(tower_token::GrantKey::new("mesh", "ada"));
+    /// # let _ = ada.request(http::Request::new(r#"{"type":"coinbase"}"#));
+    /// # }
+    /// ```
     pub fn place<P2>(self, placement: P2) -> TokenClientBuilder<C, P2> {
         TokenClientBuilder {
             tokens: self.tokens.place(placement),

@@ -60,10 +60,11 @@
 //! # Bodies
 //!
 //! A request's body is whatever is [`Into<Body>`](Body): `()`, a text, `Vec<u8>`, `Bytes`,
-//! `Full<Bytes>`, `Empty<Bytes>`, what hyper's server received, or any other by [`Body::new`]. A
-//! stream is sent as it comes. What went by of it is kept up to
-//! [`replay_limit`](TokenClientBuilder::replay_limit) until the response is there, so that it can
-//! be sent twice; a 401 to more than that is the answer, and the next request has a newer token.
+//! `Full<Bytes>`, `Empty<Bytes>`, what hyper's server received, or any other by [`Body::new`]. What
+//! is in memory is sent again after a 401 however long it is. A stream is sent as it comes; up to
+//! [`replay_limit`](TokenClientBuilder::replay_limit) of it is kept until the response is there, so
+//! that it can be sent twice. A 401 to more than that is the answer, and the next request has a
+//! newer token.
 //!
 //! # Layers around it
 //!

@@ -162,6 +162,23 @@ async fn the_limit_is_for_streams() {
     }
 }
 
+/// What is in memory is sent again however long it is.
+#[tokio::test]
+async fn the_limit_is_not_for_what_is_in_memory() {
+    for (version, change) in VERSIONS {
+        let api = Api::start().await;
+        let rig = Rig::of(&api).await;
+        let builder = TokenClient::builder(&rig.manager).replay_limit(0);
+        let ada = change(builder).build().for_key(rig.connect("ada").await);
+        api.refuse("ada-0");
+        let long = Bytes::from(vec![7; 1 << 20]);
+        let request = Request::post(api.uri("/x")).body(long.clone()).unwrap();
+        assert_eq!(text(ada.request(request).await).await, "ada-1");
+        assert_eq!(api.tokens(), ["ada-0", "ada-1"], "{version:?}");
+        assert!(api.seen().iter().all(|seen| seen.body == long));
+    }
+}
+
 #[tokio::test]
 async fn answers_come_with_their_body() {
     let api = Api::start().await;

@@ -130,6 +130,7 @@ pub struct Api {
 struct State {
     connections: usize,
     refused: Vec<String>,
+    refuse_next: bool,
     hang_ups: usize,
     seen: Vec<Seen>,
 }
@@ -224,7 +225,7 @@ impl Api {
         }
         let mut response = Response::new(Full::from(seen.token().to_owned()));
         let refused = state.refused.iter().any(|refused| refused == seen.token());
-        if refused {
+        if std::mem::take(&mut state.refuse_next) || refused {
             *response.status_mut() = StatusCode::UNAUTHORIZED;
         } else if seen.head.uri.path() == "/redirect" {
             *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
@@ -241,6 +242,11 @@ impl Api {
 
     pub fn uri(&self, path: &str) -> Uri {
         format!("{}{path}", self.origin()).parse().unwrap()
+    }
+
+    /// Answers 401 to the next request, whatever its token.
+    pub fn refuse_once(&self) {
+        self.state.lock().refuse_next = true;
     }
 
     /// Answers 401 to this token from now on.
