@@ -69,6 +69,7 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`], the embedded store |
 //! | `oauth2-http` | yes | the back channel of [`OAuth2`]: reqwest over rustls |
+//! | `reqwest` | | `reqwest`: a client over reqwest, its redirects checked, and `send_with` for its requests |
 //! | `tracing` | | the manager's events as `tracing` events, target `tower_token` |
 //! | `metrics` | | counters and histograms of them, by the `metrics` facade |
 //! | `testkit` | | `testkit`: an authorization server, a stand-in of Mesh, a manual clock, the suite that checks a [`ByteStore`] |
@@ -94,6 +95,8 @@ mod layer;
 mod manager;
 mod origin;
 mod provider;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 mod rt;
 mod secret;
 mod store;
