@@ -226,7 +226,8 @@ async fn redirects_without_an_end_have_one() {
     rig.api.redirect("/round", 302, "/round");
     let ada = rig.client().for_key(rig.ada.clone());
     let get = || ada.client().get(rig.api.url("/round"));
-    let response = get().send_with(&ada).await.unwrap();
+    let response = timeout(Duration::from_secs(60), get().send_with(&ada)).await;
+    let response = response.expect("no end").unwrap();
     assert_eq!(response.status(), StatusCode::FOUND);
     assert_eq!(rig.api.seen().len(), 11);
     // As many as were asked for.

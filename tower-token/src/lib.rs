@@ -57,6 +57,7 @@
 //! | to | see |
 //! |---|---|
 //! | wrap a client | [`TokenLayer`], [`TokenRequest`], [`Replay`] |
+//! | wrap reqwest | `reqwest::TokenClient`, with the feature `reqwest` |
 //! | connect and disconnect users | [`TokenManager`], [`TokenResponse`] |
 //! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
 //! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |

@@ -15,8 +15,10 @@ use tower_service::Service;
 /// other layers by hand. [`TokenClient`](super::TokenClient) is the short way.
 ///
 /// It follows no redirects: what does belongs outside of the token layer, so that each hop is
-/// checked. A [`reqwest::Response`](::reqwest::Response) that is made of its response knows its
-/// URL.
+/// checked. (tower-http's `FollowRedirect` 0.6 keeps no extensions on its way, so the layer under
+/// it needs [`for_key`](crate::TokenLayer::for_key); and credentials that a request brings itself
+/// reach the second hop at another origin.) A [`reqwest::Response`](::reqwest::Response) that is
+/// made of its response knows its URL.
 ///
 /// ```
 /// # use tower_token::*;
