@@ -28,6 +28,8 @@ mod mesh_users_stay_connected;
 mod no_secret_in_any_output;
 mod one_flight_per_grant;
 mod one_user_never_gets_anothers_token;
+mod reqwest_asks_at_every_hop;
+mod reqwest_sends_with_tokens;
 mod streams_are_sent_twice;
 mod the_disk_says_nothing;
 mod the_process_may_die;
@@ -38,4 +40,5 @@ mod what_happens_is_seen;
 mod what_is_due_is_refreshed_behind;
 
 mod model;
+mod reqwest_rig;
 mod support;

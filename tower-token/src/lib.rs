@@ -57,6 +57,7 @@
 //! | to | see |
 //! |---|---|
 //! | wrap a client | [`TokenLayer`], [`TokenRequest`], [`Replay`] |
+//! | wrap reqwest | `reqwest::TokenClient`, with the feature `reqwest` |
 //! | connect and disconnect users | [`TokenManager`], [`TokenResponse`] |
 //! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
 //! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |
@@ -69,6 +70,7 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`], the embedded store |
 //! | `oauth2-http` | yes | the back channel of [`OAuth2`]: reqwest over rustls |
+//! | `reqwest` | | `reqwest`: a client over reqwest, its redirects checked, and `send_with` for its requests |
 //! | `tracing` | | the manager's events as `tracing` events, target `tower_token` |
 //! | `metrics` | | counters and histograms of them, by the `metrics` facade |
 //! | `testkit` | | `testkit`: an authorization server, a stand-in of Mesh, a manual clock, the suite that checks a [`ByteStore`] |
@@ -94,6 +96,8 @@ mod layer;
 mod manager;
 mod origin;
 mod provider;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 mod rt;
 mod secret;
 mod store;

@@ -24,7 +24,7 @@ pub struct Buffered {
 }
 
 impl Buffered {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit }
     }
 }
