@@ -18,6 +18,7 @@ mod an_unknown_outcome_goes_by_the_rotation;
 mod any_interleaving_keeps_the_invariants;
 mod every_fault_has_a_stated_end;
 mod every_save_is_settled;
+mod grpc_calls_are_healed_once;
 mod idle_grants_are_looked_after;
 mod imports_point_one_way;
 mod mesh_is_spoken_as_its_client_does;
