@@ -13,6 +13,7 @@ mod a_token_goes_nowhere_else;
 mod a_token_goes_where_its_api_wants_it;
 mod a_user_is_asked_for_a_code;
 mod accounts_share_one_refresh;
+mod an_early_answer_is_healed_or_told;
 mod an_error_never_replaces_a_usable_token;
 mod an_unknown_outcome_goes_by_the_rotation;
 mod any_interleaving_keeps_the_invariants;
