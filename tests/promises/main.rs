@@ -31,6 +31,7 @@ mod one_flight_per_grant;
 mod one_user_never_gets_anothers_token;
 mod streams_are_sent_twice;
 mod the_disk_says_nothing;
+mod the_order_of_layers_is_as_told;
 mod the_process_may_die;
 mod the_runtime_may_go;
 mod the_tower_contract_is_kept;

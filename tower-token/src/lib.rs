@@ -57,6 +57,7 @@
 //! | to | see |
 //! |---|---|
 //! | wrap a client | [`TokenLayer`], [`TokenRequest`], [`Replay`] |
+//! | put other layers around it | [`order_of_layers`] |
 //! | connect and disconnect users | [`TokenManager`], [`TokenResponse`] |
 //! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
 //! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |
@@ -99,6 +100,9 @@ mod secret;
 mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+
+#[doc = include_str!("layer/order_of_layers.md")]
+pub mod order_of_layers {}
 
 pub use self::clock::{Clock, SystemClock, Timestamp};
 pub use self::error::{Error, ErrorKind, Recovery};
