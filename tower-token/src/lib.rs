@@ -58,6 +58,7 @@
 //! |---|---|
 //! | wrap a client | [`TokenLayer`], [`TokenRequest`], [`Replay`] |
 //! | wrap reqwest | `reqwest::TokenClient`, with the feature `reqwest` |
+//! | put other layers around it | [`order_of_layers`] |
 //! | connect and disconnect users | [`TokenManager`], [`TokenResponse`] |
 //! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
 //! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |
@@ -103,6 +104,9 @@ mod secret;
 mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+
+#[doc = include_str!("layer/order_of_layers.md")]
+pub mod order_of_layers {}
 
 pub use self::clock::{Clock, SystemClock, Timestamp};
 pub use self::error::{Error, ErrorKind, Recovery};

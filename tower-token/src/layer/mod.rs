@@ -59,8 +59,8 @@ use crate::manager::{Shared, TokenManager};
 /// # Order of layers
 ///
 /// Retries and redirects belong outside of this layer: each try and each hop then gets
-/// its own token, and its own check of where it goes. A layer that logs headers sees no
-/// token outside of this one; inside, the header is marked sensitive.
+/// its own token, and its own check of where it goes. What belongs inside, and what goes wrong
+/// otherwise, stands in [`order_of_layers`](crate::order_of_layers).
 #[derive(Debug, Clone)]
 pub struct TokenLayer<R = CloneBody, P = Authorization> {
     settings: Settings,

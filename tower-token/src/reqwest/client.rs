@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use ::reqwest::{Body, Client, ClientBuilder};
 use http::{Request, Response};
-use tower_http::follow_redirect::FollowRedirect;
+use tower_http_06::follow_redirect::FollowRedirect;
 use tower_service::Service;
 
 use super::body::{Payload, ReplayPayload};

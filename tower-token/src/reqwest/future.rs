@@ -8,7 +8,7 @@ use std::task::{Context, Poll, ready};
 use ::reqwest::Body;
 use http::Response;
 use pin_project_lite::pin_project;
-use tower_http::follow_redirect::ResponseFuture;
+use tower_http_06::follow_redirect::ResponseFuture;
 
 use super::body::{Payload, ReplayPayload};
 use super::redirect::Hops;

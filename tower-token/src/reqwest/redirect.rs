@@ -3,7 +3,7 @@
 use ::reqwest::Body;
 use http::header::{AUTHORIZATION, COOKIE, HOST, PROXY_AUTHORIZATION};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Uri};
-use tower_http::follow_redirect::policy::{Action, Attempt, Policy};
+use tower_http_06::follow_redirect::policy::{Action, Attempt, Policy};
 
 use super::body::Payload;
 use crate::layer::Placement;
