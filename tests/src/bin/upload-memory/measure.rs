@@ -72,7 +72,8 @@ impl<'a> Job<'a> {
     }
 
     /// Makes the upload, and prints the peak over the level before, in KiB.
-    #[tokio::main]
+    // Each thread has memory of its own from the allocator: as many on any machine.
+    #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
     pub(crate) async fn run(self) -> Result<(), BoxError> {
         let fake = Fake::new(Duration::from_secs(3_600));
         let manager = manager(&fake, format!("http://{}", self.server)).await?;
