@@ -123,18 +123,51 @@ async fn credentials_of_the_request_stay_at_their_origin() {
     assert_eq!(foreign.headers("x-id"), ["7", "7"]);
 }
 
-/// Where the request's own credentials may not go there may still be no token either.
+/// It is none of ours, wherever it is redirected to: not even to where its user's token may go.
 #[tokio::test]
-async fn a_token_of_its_own_is_not_sent_to_another_origin() {
-    let (rig, foreign) = leading_away().await;
+async fn a_request_with_a_token_of_its_own_gets_no_other_on_its_way() {
+    let (rig, partner) = leading_away().await;
     let ada = rig.client().for_key(rig.ada.clone());
-    let request = ada
-        .client()
-        .get(rig.api.url("/away"))
-        .bearer_auth("its-own");
-    let error = kind(request.send_with(&ada).await);
-    assert_eq!(error, ErrorKind::ForeignOrigin);
-    assert!(foreign.seen().is_empty());
+    let post = |url: String| {
+        let post = ada.client().post(url).bearer_auth("its-own");
+        post.body("hello").send_with(&ada)
+    };
+    post(rig.api.url("/away")).await.unwrap();
+    assert_eq!(partner.headers("authorization"), ["-", "-"]);
+    // The partner chooses what is asked of the API, and has nobody's token for it.
+    partner.redirect("/orders", 307, rig.api.url("/transfer"));
+    post(partner.url("/orders")).await.unwrap();
+    assert_eq!(rig.api.headers("authorization"), ["Bearer its-own", "-"]);
+    assert_eq!(partner.headers("authorization")[2], "Bearer its-own");
+    assert_eq!(rig.fake.exchanges(), 0);
+}
+
+/// A redirect that was elsewhere and comes back, with the token placed like this.
+async fn back<P: Placement<Body> + Clone>(
+    place: impl Fn(TokenClientBuilder) -> TokenClientBuilder<P>,
+) {
+    let (rig, foreign) = leading_away().await;
+    foreign.redirect("/2", 307, rig.api.url("/transfer"));
+    rig.api.redirect("/transfer", 307, "/end");
+    let tokens = place(TokenClient::builder(&rig.manager)).foreign_origin_without_token();
+    let ada = tokens.build(builder()).unwrap().for_key(rig.ada.clone());
+    let post = || ada.client().post(rig.api.url("/away")).json(&json!({}));
+    for _ in 0..2 {
+        let response = post().send_with(&ada).await.unwrap();
+        assert_eq!(response.url().path(), "/end");
+    }
+    for seen in rig.api.seen() {
+        let has_token = format!("{seen:?}").contains(ADAS);
+        assert_eq!(has_token, seen.path == "/away", "{seen:?}");
+    }
+    assert_eq!(rig.api.seen().len(), 6);
+    assert!(saw_no_token(&foreign));
+}
+
+#[tokio::test]
+async fn a_redirect_that_was_elsewhere_has_no_token_when_it_comes_back() {
+    back(|tokens| tokens.place(Authorization)).await;
+    back(|tokens| tokens.place(JsonBody::field("authToken"))).await;
 }
 
 #[tokio::test]
@@ -257,7 +290,8 @@ async fn a_client_that_follows_nothing_is_as_good_as_ours() {
     let (rig, foreign) = leading_away().await;
     rig.api.redirect("/1", 302, "/me");
     let client = builder().redirect(Policy::none()).build().unwrap();
-    let ada = TokenClient::from_client(&rig.manager, client).for_key(rig.ada.clone());
+    let ada = TokenClient::from_client_without_redirects(&rig.manager, client);
+    let ada = ada.for_key(rig.ada.clone());
     let get = |path: &str| ada.client().get(rig.api.url(path)).send_with(&ada);
     let response = get("/1").await.unwrap();
     assert_eq!(response.text().await.unwrap(), format!("Bearer {ADAS}"));
@@ -273,12 +307,27 @@ async fn a_client_that_follows_by_itself_is_found_out() {
     rig.api.redirect("/1", 302, "/me");
     rig.api.redirect("/away", 302, foreign.url("/end"));
     let client = builder().build().unwrap();
-    let ada = TokenClient::from_client(&rig.manager, client).for_key(rig.ada.clone());
+    let ada = TokenClient::from_client_without_redirects(&rig.manager, client);
+    let ada = ada.for_key(rig.ada.clone());
     let get = |path: &str| ada.client().get(rig.api.url(path)).send_with(&ada);
     assert_eq!(get("/1").await.unwrap().status(), StatusCode::OK);
     assert_eq!(kind(get("/away").await), ErrorKind::ForeignOrigin);
     assert_eq!(foreign.seen().len(), 1);
     assert!(saw_no_token(&foreign));
+}
+
+/// The second hop has the token again. Refused there, it is not followed by a newer one.
+#[tokio::test]
+async fn where_a_client_went_by_itself_nothing_is_healed() {
+    let (rig, foreign) = leading_away().await;
+    foreign.refuse(ADAS);
+    let client = builder().build().unwrap();
+    let ada = TokenClient::from_client_without_redirects(&rig.manager, client);
+    let ada = ada.for_key(rig.ada.clone());
+    let get = ada.client().get(rig.api.url("/away")).send_with(&ada);
+    assert_eq!(kind(get.await), ErrorKind::ForeignOrigin);
+    assert_eq!(rig.fake.exchanges(), 0);
+    assert!(!format!("{:?}", foreign.seen()).contains("a1"));
 }
 
 /// Why such a client must not be given to us. Once this fails, reqwest has learnt it.

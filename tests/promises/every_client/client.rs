@@ -140,7 +140,9 @@ impl Setup<'_> {
                 .build(::reqwest::Client::builder())
                 .unwrap(),
             Redirects::Outside => client.build(::reqwest::Client::builder()).unwrap(),
-            Redirects::Inside => client.build_from(::reqwest::Client::new()),
+            Redirects::Inside => {
+                client.build_from_client_without_redirects(::reqwest::Client::new())
+            }
         };
         users.map(|user| {
             let as_reqwest_has_it = |request: Request<Upload>| {

@@ -47,8 +47,8 @@ impl TokenClientBuilder {
     }
 
     /// Over a client of yours **that follows no redirects**: see
-    /// [`TokenClient::from_client`].
-    pub fn build_from(self, client: Client) -> TokenClient {
+    /// [`TokenClient::from_client_without_redirects`].
+    pub fn build_from_client_without_redirects(self, client: Client) -> TokenClient {
         self.over(ReqwestService::over(client))
     }
 }

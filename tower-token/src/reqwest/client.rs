@@ -44,11 +44,12 @@ impl TokenClient {
     /// [`Policy::none`](::reqwest::redirect::Policy::none): they are followed by us, as with
     /// [`new`](Self::new), which is to be preferred.
     ///
-    /// A client that follows them by itself does not ask us where the token may go. reqwest
-    /// takes `Authorization` out of the hop that leaves an origin, and puts it back into the next
-    /// one within the other (seen in 0.13.5). It could not be told before the first such
-    /// redirect, so that is when requests fail, with
-    /// [`ErrorKind::ForeignOrigin`](crate::ErrorKind::ForeignOrigin).
+    /// **One that follows them by itself discloses the token.** reqwest takes `Authorization` out
+    /// of the hop that leaves an origin, and puts it back into the next one over there (seen in
+    /// 0.13.5). A client does not tell whether it does. If a response comes from another origin
+    /// than it was asked of, the request fails with
+    /// [`ErrorKind::ForeignOrigin`](crate::ErrorKind::ForeignOrigin); that is after the fact, and
+    /// a chain of redirects that comes back, or fails, is not noticed.
     ///
     /// For the same reason the token can be placed nowhere else:
     ///
@@ -56,11 +57,12 @@ impl TokenClient {
     /// # fn f(manager: &tower_token::TokenManager, client: ::reqwest::Client) {
     /// use tower_token::{JsonBody, reqwest::TokenClient};
     ///
-    /// TokenClient::builder(manager).place(JsonBody::field("authToken")).build_from(client);
+    /// let tokens = TokenClient::builder(manager).place(JsonBody::field("authToken"));
+    /// tokens.build_from_client_without_redirects(client);
     /// # }
     /// ```
-    pub fn from_client(manager: &TokenManager, client: Client) -> Self {
-        Self::builder(manager).build_from(client)
+    pub fn from_client_without_redirects(manager: &TokenManager, client: Client) -> Self {
+        Self::builder(manager).build_from_client_without_redirects(client)
     }
 
     /// To set more.

@@ -60,8 +60,20 @@
 //! `Authorization`, `Cookie` and whatever is marked as sensitive stay at the origin that they
 //! were given for. So a builder's redirect policy does not count, and its `referer` is not sent.
 //!
+//! A request with a token of its own never gets another on its way; and once a redirect was where
+//! no token may go there is none in its hops any more, also if it comes back.
+//!
 //! Default headers of the client are another matter: reqwest adds them to each hop by itself,
 //! wherever that goes. No secret belongs there.
+//!
+//! # What users share
+//!
+//! All handles of a client share what its builder was given. **A cookie store would be shared by
+//! all users**, and an API may take a cookie for more than a token: with `cookie_store` make a
+//! client for each user.
+//!
+//! reqwest goes by the proxies of the environment, also to an API of plain `http` on loopback,
+//! whose tokens such a proxy reads: give the builder `no_proxy()` there.
 //!
 //! # Time-outs
 //!
@@ -71,8 +83,8 @@
 //!
 //! # Errors
 //!
-//! [`TokenServiceError::Token`](crate::TokenServiceError::Token) says why there was no token, and
-//! that nothing was sent; [`Inner`](crate::TokenServiceError::Inner) has reqwest's own error, with
+//! [`TokenServiceError::Token`](crate::TokenServiceError::Token) says why there was no token. The
+//! hop that it was needed for was not sent, those before it were; [`Inner`](crate::TokenServiceError::Inner) has reqwest's own error, with
 //! its `is_timeout()`, `is_connect()` and its source.
 
 mod body;

@@ -6,7 +6,7 @@ use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Request, Uri};
 use tower_http_06::follow_redirect::policy::{Action, Attempt, Policy};
 
 use super::body::Payload;
-use crate::layer::Placement;
+use crate::layer::{Placement, Trail};
 
 /// How one request is followed: cloned for each.
 #[derive(Clone)]
@@ -45,7 +45,15 @@ impl<P: Placement<Body>, E> Policy<Payload, E> for Hops<P> {
     fn on_request(&mut self, request: &mut Request<Payload>) {
         match &self.extensions {
             Some(extensions) => *request.extensions_mut() = extensions.clone(),
-            None => self.extensions = Some(request.extensions().clone()),
+            None => {
+                let trail = Trail::default();
+                // One with a token of its own never gets another, wherever it is redirected to.
+                if self.placement.is_placed(request.headers()) {
+                    trail.lose();
+                }
+                request.extensions_mut().insert(trail);
+                self.extensions = Some(request.extensions().clone());
+            }
         }
         if self.left_origin {
             strip(request.headers_mut(), &self.placement);

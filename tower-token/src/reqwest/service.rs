@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use ::reqwest::redirect::Policy;
 use ::reqwest::{Body, Client, ClientBuilder, ResponseBuilderExt as _, Url};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -136,6 +136,8 @@ impl Future for ReqwestFuture {
         let mut response = Response::from(response);
         response.extensions_mut().extend(at(url));
         if went_away {
+            // Whatever it says is not for the layer to heal.
+            *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
             response.extensions_mut().insert(WentAway);
         }
         Poll::Ready(Ok(response))
