@@ -60,6 +60,23 @@ impl Body {
     {
         Self(Kind::Stream(body.map_err(Into::into).boxed_unsync()))
     }
+
+    /// The same body once more, if it is in memory: nothing is copied. For layers that send a
+    /// request again, such as the policy of one that follows redirects.
+    ///
+    /// ```
+    /// use hyper_client_token::Body;
+    /// use http_body_util::Full;
+    ///
+    /// assert!(Body::from("a text").try_clone().is_some());
+    /// assert!(Body::new(Full::<bytes::Bytes>::from("a stream")).try_clone().is_none());
+    /// ```
+    pub fn try_clone(&self) -> Option<Self> {
+        match &self.0 {
+            Kind::Whole(bytes) => Some(bytes.clone().into()),
+            Kind::Stream(_) => None,
+        }
+    }
 }
 
 impl HttpBody for Body {

@@ -1,12 +1,15 @@
 //! The client itself.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::client::legacy::{self, Client};
+use pin_project_lite::pin_project;
 use tower_service::Service;
 use tower_token::{
     Authorization, Buffered, Placement, ReplayBody, TokenManager, TokenRequest, TokenService,
@@ -37,10 +40,28 @@ use crate::builder::TokenClientBuilder;
 /// ```
 pub type Error = TokenServiceError<legacy::Error>;
 
-/// What a [`TokenClient`] answers with: a [`Response`], or an [`Error`]. It can be dropped at any
-/// time; a refresh that it waited for goes on, and is there for the next.
-pub type ResponseFuture<C = HttpConnector, P = Authorization> =
-    tower_token::ResponseFuture<Http<C>, Body, Buffered, P>;
+/// A [`TokenClient`] for `https`, as [`https_only`](TokenClientBuilder::https_only) makes it: the
+/// type to keep it by, in the state of a service.
+#[cfg(feature = "rustls")]
+pub type HttpsTokenClient<P = Authorization> =
+    TokenClient<hyper_rustls::HttpsConnector<HttpConnector>, P>;
+
+pin_project! {
+    /// What a [`TokenClient`] answers with: a [`Response`], or an [`Error`]. It can be dropped at
+    /// any time; a refresh that it waited for goes on, and is there for the next.
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture<C = HttpConnector, P = Authorization>
+    where
+        C: Connect,
+        C: Clone,
+        C: Send,
+        C: Sync,
+        C: 'static,
+    {
+        #[pin]
+        response: tower_token::ResponseFuture<Http<C>, Body, Buffered, P>,
+    }
+}
 
 pub(crate) type Http<C> = Client<C, ReplayBody<Body>>;
 
@@ -128,7 +149,8 @@ where
     /// not be healed is no error, but the response.
     pub fn request<B: Into<Body>>(&self, request: Request<B>) -> ResponseFuture<C, P> {
         // hyper's client is always ready.
-        self.service.clone().call(request.map(Into::into))
+        let response = self.service.clone().call(request.map(Into::into));
+        ResponseFuture { response }
     }
 
     /// Sends a `GET` to an absolute URI, as the user that this client is [bound](Self::for_key) to.
@@ -159,7 +181,29 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        self.service.call(request.map(Into::into))
+        let response = self.service.call(request.map(Into::into));
+        ResponseFuture { response }
+    }
+}
+
+impl<C, P> Future for ResponseFuture<C, P>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+    P: Placement<ReplayBody<Body>> + Clone,
+{
+    type Output = Result<Response<Incoming>, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().response.poll(cx)
+    }
+}
+
+impl<C, P> fmt::Debug for ResponseFuture<C, P>
+where
+    C: Connect + Clone + Send + Sync + 'static,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 

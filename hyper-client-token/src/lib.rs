@@ -93,6 +93,8 @@
 //!   extensions of a request on its second hop, and the [`TokenRequest`](tower_token::TokenRequest)
 //!   with them. A hop to an origin that the provider does not allow fails, or is made without a
 //!   token by [`foreign_origin_without_token`](TokenClientBuilder::foreign_origin_without_token).
+//!   The policies of tower-http clone no body, so a 307 or 308 to a `POST` is returned; one of yours
+//!   can, by [`Body::try_clone`].
 //! * **Retries** need requests that can be cloned, as those with a body of `Full<Bytes>` can. A
 //!   policy sees hyper's error in [`Error::Inner`](tower_token::TokenServiceError::Inner); an
 //!   [`Error::Token`](tower_token::TokenServiceError::Token) says by its
@@ -117,4 +119,6 @@ mod https;
 
 pub use self::body::Body;
 pub use self::builder::TokenClientBuilder;
+#[cfg(feature = "rustls")]
+pub use self::client::HttpsTokenClient;
 pub use self::client::{Error, ResponseFuture, TokenClient};

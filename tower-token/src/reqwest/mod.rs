@@ -45,6 +45,8 @@
 //! it is given. Any way of building a request goes through it, `json`, `form` and `multipart`
 //! included, and its response is reqwest's.
 //!
+//! (In a file with `use tower_token::*` the crate is `::reqwest`, as this module has its name.)
+//!
 //! # Bodies
 //!
 //! What is in memory can be sent again after a 401, and follows a redirect; it is never copied
