@@ -299,24 +299,29 @@ async fn a_client_that_follows_nothing_is_as_good_as_ours() {
     assert!(foreign.seen().is_empty());
 }
 
-/// It should not have been given to us; reqwest keeps the token from the first hop, and we say
-/// what is wrong.
+/// It should not have been given to us: at its first redirect we say so, wherever that leads.
 #[tokio::test]
 async fn a_client_that_follows_by_itself_is_found_out() {
     let (rig, foreign) = (Rig::start().await, Api::start().await);
     rig.api.redirect("/1", 302, "/me");
     rig.api.redirect("/away", 302, foreign.url("/end"));
+    // What comes back has been elsewhere, too.
+    rig.api.redirect("/round", 302, foreign.url("/back"));
+    foreign.redirect("/back", 302, rig.api.url("/me"));
     let client = builder().build().unwrap();
     let ada = TokenClient::from_client_without_redirects(&rig.manager, client);
     let ada = ada.for_key(rig.ada.clone());
     let get = |path: &str| ada.client().get(rig.api.url(path)).send_with(&ada);
-    assert_eq!(get("/1").await.unwrap().status(), StatusCode::OK);
-    assert_eq!(kind(get("/away").await), ErrorKind::ForeignOrigin);
-    assert_eq!(foreign.seen().len(), 1);
+    assert_eq!(get("/me").await.unwrap().status(), StatusCode::OK);
+    for path in ["/1", "/away", "/round"] {
+        assert_eq!(kind(get(path).await), ErrorKind::Config, "{path}");
+    }
+    // At the first hop reqwest takes it out.
+    assert_eq!(foreign.seen().len(), 2);
     assert!(saw_no_token(&foreign));
 }
 
-/// The second hop has the token again. Refused there, it is not followed by a newer one.
+/// The second hop elsewhere has the token again. Refused there, it is not followed by a newer one.
 #[tokio::test]
 async fn where_a_client_went_by_itself_nothing_is_healed() {
     let (rig, foreign) = leading_away().await;
@@ -325,7 +330,7 @@ async fn where_a_client_went_by_itself_nothing_is_healed() {
     let ada = TokenClient::from_client_without_redirects(&rig.manager, client);
     let ada = ada.for_key(rig.ada.clone());
     let get = ada.client().get(rig.api.url("/away")).send_with(&ada);
-    assert_eq!(kind(get.await), ErrorKind::ForeignOrigin);
+    assert_eq!(kind(get.await), ErrorKind::Config);
     assert_eq!(rig.fake.exchanges(), 0);
     assert!(!format!("{:?}", foreign.seen()).contains("a1"));
 }

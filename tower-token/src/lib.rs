@@ -9,7 +9,8 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{ServiceBuilder, ServiceExt};
-//! use tower_token::*;
+//! use tower_token::{GrantKey, KeyRing, OAuth2, SealedStore, SledStore};
+//! use tower_token::{TokenLayer, TokenManager, TokenRequest, TokenResponse};
 //!
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 //! # #[cfg(all(feature = "sled", feature = "oauth2-http"))] {

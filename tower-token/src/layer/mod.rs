@@ -127,6 +127,10 @@ impl<R, P> TokenLayer<R, P> {
     /// and the 401 is returned. So it is where too much had gone by; the token is then refreshed
     /// behind.
     ///
+    /// A client does not wait for the `100 Continue` of a server that was asked for it by `Expect`
+    /// (RFC 9110 section 10.1.1; neither hyper nor reqwest does): what went by until a refusal came
+    /// in its place is kept like anything else.
+    ///
     /// A client that reports a failed write in place of the 401 that came before it returns that
     /// failure. The client below gets a [`ReplayBody`] in place of the body.
     ///

@@ -133,8 +133,23 @@ where
 mod tests {
     use super::*;
 
+    /// One that does not say how long it is.
+    struct Stream(Option<&'static str>);
+
+    impl HttpBody for Stream {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Ready(self.0.take().map(|text| Ok(Frame::data(text.into()))))
+        }
+    }
+
     fn stream(text: &'static str) -> Body {
-        Body::wrap(http_body_util::Full::<Bytes>::from(text))
+        Body::wrap(Stream(Some(text)))
     }
 
     async fn read(body: Body) -> Bytes {

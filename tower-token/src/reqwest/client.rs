@@ -46,10 +46,9 @@ impl TokenClient {
     ///
     /// **One that follows them by itself discloses the token.** reqwest takes `Authorization` out
     /// of the hop that leaves an origin, and puts it back into the next one over there (seen in
-    /// 0.13.5). A client does not tell whether it does. If a response comes from another origin
-    /// than it was asked of, the request fails with
-    /// [`ErrorKind::ForeignOrigin`](crate::ErrorKind::ForeignOrigin); that is after the fact, and
-    /// a chain of redirects that comes back, or fails, is not noticed.
+    /// 0.13.5). A client does not tell whether it does. If a response comes from another URL than
+    /// it was asked of, the request fails with [`ErrorKind::Config`](crate::ErrorKind::Config);
+    /// that is after the fact, and a redirect that ends where it began, or fails, is not noticed.
     ///
     /// For the same reason the token can be placed nowhere else:
     ///

@@ -12,7 +12,7 @@ use tower_http_06::follow_redirect::ResponseFuture;
 
 use super::body::{Payload, ReplayPayload};
 use super::redirect::Hops;
-use super::service::{ReqwestService, WentAway};
+use super::service::{ReqwestService, WentByItself};
 use crate::error::{Error, ErrorKind};
 use crate::layer::{Authorization, Placement, TokenService, TokenServiceError};
 
@@ -42,11 +42,12 @@ impl<P: Placement<Body> + Clone> Future for TokenClientFuture<P> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let response = ready!(self.project().followed.poll(cx))?;
-        if response.extensions().get::<WentAway>().is_some() {
+        if response.extensions().get::<WentByItself>().is_some() {
             return Poll::Ready(Err(TokenServiceError::Token(Error::new(
-                ErrorKind::ForeignOrigin,
-                "the client followed a redirect to another origin by itself, where nobody checks \
-                 what it sends: build it with .redirect(Policy::none())",
+                ErrorKind::Config,
+                "the client follows redirects by itself, where nobody checks what it sends, and \
+                 the token may have been disclosed: give TokenClient::new its builder, or build it \
+                 with .redirect(Policy::none())",
             ))));
         }
         Poll::Ready(Ok(response))

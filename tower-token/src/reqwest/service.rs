@@ -114,9 +114,9 @@ pin_project! {
     }
 }
 
-/// In a response's extensions: the client went to another origin by itself.
+/// In a response's extensions: the client followed a redirect by itself.
 #[derive(Clone, Copy)]
-pub(super) struct WentAway;
+pub(super) struct WentByItself;
 
 impl Future for ReqwestFuture {
     type Output = Result<Response<Body>, ::reqwest::Error>;
@@ -132,13 +132,13 @@ impl Future for ReqwestFuture {
             StateProj::Sent { url, response } => (url, ready!(response.poll(cx))?),
         };
         let url = response.url().clone();
-        let went_away = url.origin() != asked.origin();
+        let went_by_itself = url != *asked;
         let mut response = Response::from(response);
         response.extensions_mut().extend(at(url));
-        if went_away {
+        if went_by_itself {
             // Whatever it says is not for the layer to heal.
             *response.status_mut() = StatusCode::MISDIRECTED_REQUEST;
-            response.extensions_mut().insert(WentAway);
+            response.extensions_mut().insert(WentByItself);
         }
         Poll::Ready(Ok(response))
     }
