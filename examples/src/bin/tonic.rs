@@ -8,19 +8,13 @@
 //! channel can. `grpc.health.v1`, which comes generated with tonic-health, stands in for your
 //! API: one call, and one stream. What is printed is asserted; the program fails otherwise.
 
-use std::collections::HashSet;
 use std::error::Error;
-use std::net::SocketAddr;
-use std::sync::Arc;
 
+use examples::health;
 use examples::timeline::Timeline;
-use parking_lot::Mutex;
-use tokio::net::TcpListener;
 use tonic::body::Body;
-use tonic::service::interceptor::InterceptedService;
-use tonic::transport::server::TcpIncoming;
-use tonic::transport::{Channel, Server};
-use tonic::{Code, Request, Status};
+use tonic::transport::Channel;
+use tonic::{Code, Request};
 use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use tower::ServiceBuilder;
@@ -54,7 +48,7 @@ fn with_tokens(manager: &TokenManager, channel: Channel) -> TokenChannel {
 async fn main() -> Result<(), Box<dyn Error>> {
     let timeline = Timeline::new();
     let server = AuthServer::start()?;
-    let (api, address) = Api::start().await?;
+    let (api, address) = health::Api::start().await?;
     let origin = format!("http://{address}");
     timeline.part("A channel in the layer");
     timeline.say(format_args!("a gRPC API listens at {origin}"));
@@ -116,43 +110,4 @@ fn of(user: &GrantKey) -> Request<HealthCheckRequest> {
 
 fn is_serving(answer: &HealthCheckResponse) -> bool {
     answer.status() == tonic_health::pb::health_check_response::ServingStatus::Serving
-}
-
-/// An API that refuses some tokens before a call begins.
-#[derive(Clone, Default)]
-struct Api(Arc<Mutex<(HashSet<String>, usize)>>);
-
-impl Api {
-    async fn start() -> Result<(Self, SocketAddr), Box<dyn Error>> {
-        let api = Self::default();
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let address = listener.local_addr()?;
-        let (_, health) = tonic_health::server::health_reporter();
-        let checked = api.clone();
-        let service = InterceptedService::new(health, move |request| checked.check(request));
-        let server = Server::builder().add_service(service);
-        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-        Ok((api, address))
-    }
-
-    fn check(&self, request: Request<()>) -> Result<Request<()>, Status> {
-        let header = request.metadata().get("authorization");
-        let token = header.and_then(|header| header.to_str().ok()?.strip_prefix("Bearer "));
-        let (refused, refusals) = &mut *self.0.lock();
-        match token {
-            Some(token) if !refused.contains(token) => Ok(request),
-            _ => {
-                *refusals += 1;
-                Err(Status::unauthenticated("the access token is not valid"))
-            }
-        }
-    }
-
-    fn refuse(&self, token: &str) {
-        self.0.lock().0.insert(token.to_owned());
-    }
-
-    fn refusals(&self) -> usize {
-        self.0.lock().1
-    }
 }
