@@ -55,7 +55,27 @@
 //! ```
 //!
 //! A client of hyper-util's that you have already needs nothing of this crate: put a
-//! [`TokenLayer`](tower_token::TokenLayer) around it.
+//! [`TokenLayer`](tower_token::TokenLayer) around it. With bodies that are cheap to clone it stays as
+//! it is; for streams its body becomes a [`ReplayBody`](tower_token::ReplayBody) of what it was, or
+//! `.replay(NoReplay)` takes any body and sends it once:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http_body_util::{Full, combinators::BoxBody};
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use tower::Layer;
+//! use tower_token::{ReplayBody, TokenLayer, TokenManager};
+//!
+//! # fn f(manager: TokenManager) {
+//! let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+//! let client = TokenLayer::new(&manager).layer(http);
+//!
+//! type Upload = BoxBody<Bytes, std::io::Error>;
+//! let http: Client<_, ReplayBody<Upload>> = Client::builder(TokioExecutor::new()).build_http();
+//! let uploads = TokenLayer::new(&manager).buffered(64 * 1024).layer(http);
+//! # let _ = (client, uploads);
+//! # }
+//! ```
 //!
 //! # Bodies
 //!

@@ -1,8 +1,14 @@
 //! One client for all users: one pool, and each request with the token of its own user.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use http::Request;
+use http_body_util::BodyExt as _;
 use hyper_client_token::TokenClient;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 use tower_token::{ErrorKind, GrantKey, Recovery, TokenRequest};
 
 use crate::support::{Api, Rig, VERSIONS, text, token_error};
@@ -44,6 +50,31 @@ async fn two_users_take_turns_on_one_connection() {
         assert_eq!(api.connections(), 1, "{version:?}");
         assert_eq!(rig.tokens.exchanges(), 1);
     }
+}
+
+/// hyper's pool looks for idle connections by a timer, and keeps them for ever without one.
+#[tokio::test]
+async fn a_connection_that_idles_is_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let origin = format!("http://{}", listener.local_addr().unwrap());
+    let rig = Rig::at(&origin).await;
+    let client = TokenClient::builder(&rig.manager)
+        .settings(|http| http.pool_idle_timeout(Duration::from_millis(1)))
+        .build()
+        .for_key(rig.connect("ada").await);
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 4_096];
+        let read = stream.read(&mut head).await.unwrap();
+        assert!(head[..read].ends_with(b"\r\n\r\n"));
+        let response = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(response).await.unwrap();
+        stream.read(&mut head).await.unwrap()
+    });
+    let response = client.get(origin.parse().unwrap()).await.unwrap();
+    response.into_body().collect().await.unwrap();
+    let read = timeout(Duration::from_secs(60), server).await;
+    assert_eq!(read.expect("it is kept open").unwrap(), 0);
 }
 
 #[tokio::test]
