@@ -22,9 +22,10 @@ use tower_token::{
 };
 
 use super::upload::{KIB, Upload};
+use crate::reqwest_rig::builder;
 
-/// How much of a stream they keep.
-pub const LIMIT: usize = 64 * KIB;
+/// How much of a stream they keep: not what they would by themselves.
+pub const LIMIT: usize = 32 * KIB;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -135,13 +136,10 @@ impl Setup<'_> {
             client = client.foreign_origin_without_token();
         }
         let client = match self.redirects {
-            Redirects::Nobody => client
-                .redirects(0)
-                .build(::reqwest::Client::builder())
-                .unwrap(),
-            Redirects::Outside => client.build(::reqwest::Client::builder()).unwrap(),
+            Redirects::Nobody => client.redirects(0).build(builder()).unwrap(),
+            Redirects::Outside => client.build(builder()).unwrap(),
             Redirects::Inside => {
-                client.build_from_client_without_redirects(::reqwest::Client::new())
+                client.build_from_client_without_redirects(builder().build().unwrap())
             }
         };
         users.map(|user| {

@@ -22,7 +22,8 @@ use std::process::{Command, ExitCode};
 
 use tests::BoxError;
 
-use self::measure::{CASES, Job, VERSIONS};
+use self::client::CLIENTS;
+use self::measure::{CASES, Job};
 use self::server::Server;
 
 /// One that hardly shows, and one that does.
@@ -67,21 +68,21 @@ fn compare(mib: usize) -> Result<bool, BoxError> {
     }
     let server = Server::start()?;
     println!("uploads of {mib} MiB; sizes in KiB\n");
-    println!("version   refused  replay limit  peak over base");
+    println!("client       refused  replay limit  peak over base");
     let mut peaks = Vec::new();
     for limit in LIMITS {
         let mut most = 0;
-        for version in VERSIONS {
+        for client in CLIENTS {
             for case in CASES {
                 let job = Job {
                     server: server.address(),
-                    version,
+                    client,
                     case,
                     limit,
                     len: mib << 20,
                 };
                 let peak = measured(&job)?;
-                println!("{version:<8}  {case:<7}  {:>12}  {peak:>14}", limit >> 10);
+                println!("{client:<11}  {case:<7}  {:>12}  {peak:>14}", limit >> 10);
                 most = most.max(peak);
             }
         }

@@ -9,19 +9,11 @@ use tests::BoxError;
 use tests::fake::Fake;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
-use tower_token::{
-    GrantKey, KeyRing, MemoryStore, Provider, SealedStore, TokenManager, TokenRequest,
-};
+use tower_token::{GrantKey, KeyRing, MemoryStore, Provider, SealedStore, TokenManager};
 
-use crate::client::{self, Uploads};
+use crate::client::{CLIENTS, Client, Uploads};
 use crate::upload::Upload;
 use crate::{resident, server};
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Version {
-    Http1,
-    Http2,
-}
 
 /// When the API refuses the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,14 +23,13 @@ pub(crate) enum Case {
     Late,
 }
 
-pub(crate) const VERSIONS: [Version; 2] = [Version::Http1, Version::Http2];
 pub(crate) const CASES: [Case; 3] = [Case::Never, Case::Early, Case::Late];
 
 /// An upload of `len` bytes, of which up to `limit` are kept.
 #[derive(Debug)]
 pub(crate) struct Job<'a> {
     pub(crate) server: &'a str,
-    pub(crate) version: Version,
+    pub(crate) client: Client,
     pub(crate) case: Case,
     pub(crate) limit: usize,
     pub(crate) len: usize,
@@ -49,7 +40,7 @@ impl<'a> Job<'a> {
     pub(crate) fn arguments(&self) -> [String; 5] {
         [
             self.server.to_owned(),
-            self.version.to_string(),
+            self.client.to_string(),
             self.case.to_string(),
             self.limit.to_string(),
             self.len.to_string(),
@@ -57,14 +48,14 @@ impl<'a> Job<'a> {
     }
 
     pub(crate) fn parse(arguments: &[&'a str]) -> Result<Self, BoxError> {
-        let [server, version, case, limit, len] = arguments else {
+        let [server, client, case, limit, len] = arguments else {
             return Err("not a job".into());
         };
-        let version = VERSIONS.into_iter().find(|one| one.to_string() == *version);
+        let client = CLIENTS.into_iter().find(|one| one.to_string() == *client);
         let case = CASES.into_iter().find(|one| one.to_string() == *case);
         Ok(Self {
             server,
-            version: version.ok_or("no such version")?,
+            client: client.ok_or("no such client")?,
             case: case.ok_or("no such case")?,
             limit: limit.parse()?,
             len: len.parse()?,
@@ -79,10 +70,10 @@ impl<'a> Job<'a> {
         let manager = manager(&fake, format!("http://{}", self.server)).await?;
         let key = GrantKey::new("fake", "ada");
         manager.connect(&key, fake.consent()).await?;
-        let client = client::hyper(&manager, self.limit, self.version);
+        let client = self.client.of(key.into(), &manager, self.limit)?;
 
         // What there is of a client whose connection stands belongs to the level before.
-        let nothing = self.request(&key, Case::Never, Upload::new(0))?;
+        let nothing = self.request(Case::Never, Upload::new(0))?;
         let said = send(&client, nothing).await?;
         expect(&said, &(StatusCode::OK, server::taken(0)))?;
 
@@ -96,7 +87,7 @@ impl<'a> Job<'a> {
                 upload.rest(async move { fake.begun(1).await })
             }
         };
-        let request = self.request(&key, self.case, upload)?;
+        let request = self.request(self.case, upload)?;
         resident::forget_peak()?;
         let base = resident::peak()?;
         let said = send(&client, request).await?;
@@ -118,15 +109,8 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn request(
-        &self,
-        key: &GrantKey,
-        case: Case,
-        upload: Upload,
-    ) -> Result<Request<Upload>, http::Error> {
-        Request::post(format!("http://{}/{case}", self.server))
-            .extension(TokenRequest::new(key.clone()))
-            .body(upload)
+    fn request(&self, case: Case, upload: Upload) -> Result<Request<Upload>, http::Error> {
+        Request::post(format!("http://{}/{case}", self.server)).body(upload)
     }
 }
 
@@ -158,15 +142,6 @@ async fn manager(fake: &Fake, origin: String) -> Result<TokenManager, BoxError> 
     let provider = Provider::new("fake", fake.clone()).allow_origin(origin);
     let manager = TokenManager::builder().store(store).provider(provider);
     Ok(manager.build().await?)
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Http1 => "HTTP/1.1",
-            Self::Http2 => "HTTP/2",
-        })
-    }
 }
 
 impl fmt::Display for Case {

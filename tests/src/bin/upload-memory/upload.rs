@@ -33,7 +33,7 @@ pub(crate) struct Upload {
     rest: Option<Rest>,
 }
 
-type Rest = Pin<Box<dyn Future<Output = ()> + Send>>;
+type Rest = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Upload {
     pub(crate) fn new(len: usize) -> Self {
@@ -42,7 +42,7 @@ impl Upload {
     }
 
     /// Stands still after its beginning until `ready`.
-    pub(crate) fn rest(mut self, ready: impl Future<Output = ()> + Send + 'static) -> Self {
+    pub(crate) fn rest(mut self, ready: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
         self.rest = Some(Box::pin(ready));
         self
     }
