@@ -42,6 +42,21 @@ pub type Error = TokenServiceError<legacy::Error>;
 
 /// A [`TokenClient`] for `https`, as [`https_only`](TokenClientBuilder::https_only) makes it: the
 /// type to keep it by, in the state of a service.
+///
+/// ```
+/// use hyper_client_token::{HttpsTokenClient, TokenClient};
+/// use tower_token::TokenManager;
+///
+/// #[derive(Clone)]
+/// struct Calendars {
+///     client: HttpsTokenClient,
+/// }
+///
+/// fn calendars(manager: &TokenManager) -> std::io::Result<Calendars> {
+///     let client = TokenClient::builder(manager).https_only()?.build();
+///     Ok(Calendars { client })
+/// }
+/// ```
 #[cfg(feature = "rustls")]
 pub type HttpsTokenClient<P = Authorization> =
     TokenClient<hyper_rustls::HttpsConnector<HttpConnector>, P>;

@@ -86,8 +86,9 @@
 //! # Errors
 //!
 //! [`TokenServiceError::Token`](crate::TokenServiceError::Token) says why there was no token. The
-//! hop that it was needed for was not sent, those before it were; [`Inner`](crate::TokenServiceError::Inner) has reqwest's own error, with
-//! its `is_timeout()`, `is_connect()` and its source.
+//! hop that it was needed for was not sent, those before it were.
+//! [`Inner`](crate::TokenServiceError::Inner) has reqwest's own error, with its `is_timeout()`,
+//! `is_connect()` and its source.
 
 mod body;
 mod builder;
