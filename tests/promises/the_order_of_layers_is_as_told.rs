@@ -278,6 +278,43 @@ async fn redirects_outside_are_checked_and_want_a_client_that_is_bound() {
     assert_eq!(outside(new(), "/away", false).await, missing);
 }
 
+/// Its own is taken out at the hop that leaves its origin, and then it has none.
+#[tokio::test]
+async fn a_request_with_a_token_of_its_own_is_like_any_other_after_a_hop() {
+    let rig = Rig::connected().await;
+    let api = Api::default();
+    let client = {
+        let api = api.clone();
+        tower::service_fn(move |request: Request<Full<Bytes>>| {
+            let api = api.clone();
+            async move {
+                if request.uri().host() != Some("partner.example.com") {
+                    return api.service().oneshot(request).await;
+                }
+                assert_eq!(request.headers()["authorization"], "Bearer its-own");
+                let mut response = reply(StatusCode::FOUND);
+                response
+                    .headers_mut()
+                    .insert(LOCATION, API.parse().unwrap());
+                Ok(response)
+            }
+        })
+    };
+    for (bound, taken) in [(true, "a0"), (false, "-")] {
+        let mut tokens = TokenLayer::new(&rig.manager).pass_without_key();
+        if bound {
+            tokens = tokens.for_key(rig.key.clone());
+        }
+        let client = FollowRedirectLayer::new().layer(tokens.layer(client.clone()));
+        let request = Request::get("https://partner.example.com/")
+            .header("authorization", "Bearer its-own")
+            .body(Full::default())
+            .unwrap();
+        client.oneshot(request).await.unwrap();
+        assert_eq!(api.tokens().last().unwrap(), taken);
+    }
+}
+
 /// What a layer logs that logs all headers, of a call that is healed.
 async fn logged(outside: bool) -> String {
     let (rig, api) = (Rig::connected().await, Api::default());
