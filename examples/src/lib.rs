@@ -1,3 +1,5 @@
 //! What the example programs share.
 
+pub mod health;
+pub mod notes;
 pub mod timeline;

@@ -28,27 +28,28 @@ const MARKS: [&str; 8] = [
     "mark-metadata",
 ];
 
-/// Everything that lib.rs and the testkit export. A new name has to be added here, and to the
-/// test below if a secret could get into it.
-const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthServer AuthServerBuilder \
-    Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService Buffered ByteStore \
-    ClientAssertion Clock CloneBody Counts DataKey DataKeyState Durability Error ErrorKind \
-    Event EventKind Events Expected Fault Fingerprint Freshness Grant GrantKey GrantState \
-    Group IntoProvider InvalidMeshPayload InvalidTokenResponse Issued JsonBody KeyProvider \
-    KeyRing KeyRotation Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh \
-    MeshBroker MeshCounts MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder \
+/// Everything that lib.rs, the module for reqwest and the testkit export. A new name has to be
+/// added here, and to a test below if a secret could get into it.
+const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthServer \
+    AuthServerBuilder Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService \
+    Buffered ByteStore ClientAssertion Clock CloneBody Counts DataKey DataKeyState Durability \
+    Error ErrorKind Event EventKind Events Expected Fault Fingerprint Freshness Grant GrantKey \
+    GrantState Group IntoProvider InvalidMeshPayload InvalidTokenResponse Issued JsonBody \
+    KeyProvider KeyRing KeyRotation Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore \
+    Mesh MeshBroker MeshCounts MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder \
     NoReplay NotSent OAuth2 PeekedBody Placement Provider ReauthReason Recovery RefreshError \
     RefreshRequest RefreshWindow Refresher RefusalFuture RefusalLayer RefusalService Replay \
-    ReplayAgain ReplayBody ReplayBodyError ResponseFuture Revoker Rewrap RewrapProgress \
-    Rotation Row RowKey SaveOutcome SealedRow SealedStore SealedStoreBuilder Secret Serial \
-    SledStore StoreError StoreErrorKind SweepAction SweepItem SweepReport SystemClock \
-    Timestamp TokenHeader TokenLayer TokenManager TokenManagerBuilder TokenRefused \
+    ReplayAgain ReplayBody ReplayBodyError ReqwestFuture ReqwestService ResponseFuture Revoker \
+    Rewrap RewrapProgress Rotation Row RowKey SaveOutcome SealedRow SealedStore \
+    SealedStoreBuilder Secret SendWith SendWithFuture Serial SledStore StoreError StoreErrorKind \
+    SweepAction SweepItem SweepReport SystemClock Timestamp TokenClient TokenClientBuilder \
+    TokenClientFuture TokenHeader TokenLayer TokenManager TokenManagerBuilder TokenRefused \
     TokenRequest TokenResponse TokenService TokenServiceError Verdict VerdictRule Version";
 
 #[test]
 fn every_exported_name_is_known_here() {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tower-token/src");
-    let text = ["lib.rs", "testkit/mod.rs"]
+    let text = ["lib.rs", "reqwest/mod.rs", "testkit/mod.rs"]
         .map(|file| std::fs::read_to_string(source.join(file)).unwrap())
         .concat();
     let exported: BTreeSet<&str> = text
@@ -178,6 +179,38 @@ async fn no_type_error_or_event_prints_a_secret() {
             manager.fingerprint(&key()).to_string().as_bytes(),
         );
     }
+}
+
+/// Nor does a client over reqwest, whose own output names its default headers.
+#[tokio::test]
+async fn a_client_over_reqwest_prints_no_secret() {
+    let leaks = Leaks::new(MARKS);
+    let store = SealedStore::open(MemoryStore::new(), KeyRing::generate().unwrap());
+    let manager = TokenManager::builder().store(store.await.unwrap());
+    let provider = OAuth2::new("p", "https://a.example/t").public_client("c");
+    let manager = manager.provider(provider).build().await.unwrap();
+    manager.connect(&key(), response()).await.unwrap();
+    let headers = [(http::header::COOKIE, MARKS[3].parse().unwrap())];
+    let http =
+        || ::reqwest::Client::builder().default_headers(headers.clone().into_iter().collect());
+    assert!(leaks.find(format!("{:?}", http()).as_bytes()).is_some());
+
+    let builder = reqwest::TokenClient::builder(&manager);
+    leaks.check_debug("TokenClientBuilder", &builder);
+    let ada = builder.build(http()).unwrap().for_key(key());
+    leaks.check_debug("TokenClient", &ada);
+    let request = || {
+        Request::get(API)
+            .body(::reqwest::Body::from(MARKS[0]))
+            .unwrap()
+    };
+    leaks.check_debug("TokenClientFuture", &(&ada).call(request()));
+    let mut service = reqwest::ReqwestService::new(http()).unwrap();
+    leaks.check_debug("ReqwestService", &service);
+    leaks.check_debug("ReqwestFuture", &service.call(request()));
+    let sent = reqwest::SendWith::send_with(ada.client().get(API).body(MARKS[0]), &ada);
+    leaks.check_debug("SendWithFuture", &sent);
+    leaks.check_error("TokenServiceError", &sent.await.unwrap_err());
 }
 
 /// The default back channel's errors, too: a token endpoint's query may hold a key.

@@ -8,7 +8,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::TRAILER;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt as _, Full, StreamBody};
@@ -43,6 +44,8 @@ struct Api {
     refused: Arc<watch::Sender<usize>>,
     /// How long the bodies were that it took, and whether they were as they were sent.
     taken: Arc<Mutex<Vec<(usize, bool)>>>,
+    /// What stood in the trailers of each.
+    trailers: Arc<Mutex<Vec<HeaderMap>>>,
 }
 
 impl Api {
@@ -52,6 +55,7 @@ impl Api {
             address: listener.local_addr().unwrap(),
             refused: Arc::default(),
             taken: Arc::default(),
+            trailers: Arc::default(),
         };
         let server = api.clone();
         tokio::spawn(async move {
@@ -91,16 +95,23 @@ impl Api {
         let early = request.uri().path() == "/early";
         if !(refused && early) {
             let (mut len, mut sound, mut body) = (0, true, request.into_body());
+            let mut trailers = HeaderMap::new();
             while let Some(frame) = body.frame().await {
                 let Ok(frame) = frame else {
                     return Response::new(empty());
                 };
-                for byte in frame.into_data().unwrap_or_default() {
-                    sound &= byte == at(len);
-                    len += 1;
+                match frame.into_data() {
+                    Ok(data) => {
+                        for byte in data {
+                            sound &= byte == at(len);
+                            len += 1;
+                        }
+                    }
+                    Err(frame) => trailers.extend(frame.into_trailers().unwrap()),
                 }
             }
             self.taken.lock().push((len, sound));
+            self.trailers.lock().push(trailers);
         }
         let mut response = Response::new(empty());
         if refused {
@@ -128,6 +139,7 @@ struct Stream {
     stop_at: usize,
     /// Whether it says how long it is.
     sized: bool,
+    trailers: Option<HeaderMap>,
     refused: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
@@ -139,6 +151,7 @@ impl Stream {
             len,
             stop_at,
             sized: false,
+            trailers: None,
             refused: Box::pin(async move {
                 let _ = refused.wait_for(|refused| *refused > 0).await;
             }),
@@ -162,7 +175,8 @@ impl Body for Stream {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         if self.sent == self.len {
-            return Poll::Ready(None);
+            let trailers = self.trailers.take();
+            return Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))));
         }
         if self.sent >= self.stop_at {
             std::task::ready!(self.refused.as_mut().poll(cx));
@@ -275,6 +289,40 @@ async fn a_refusal_in_the_middle_is_healed_however_long_the_body_is() {
     }
 }
 
+#[tokio::test]
+async fn trailers_go_out_each_time() {
+    for (version, http) in clients() {
+        for (path, times) in [("/late", 2), ("/early", 1)] {
+            let api = Api::start().await;
+            let (manager, fake, key) = manager(&api).await;
+            let seen = Arc::clone(&api.refused);
+            let http = http.clone().map_response(move |response| {
+                seen.send_modify(|refused| *refused += 1);
+                response
+            });
+            let client = TokenLayer::new(&manager).buffered(LIMIT).layer(http);
+            let mut trailers = HeaderMap::new();
+            trailers.insert("x-sum", HeaderValue::from_static("17"));
+            let len = 20 * KIB;
+            let stop_at = if path == "/early" { CHUNK } else { usize::MAX };
+            let request = Request::post(format!("http://{}{path}", api.address))
+                // Without it HTTP/1.1 sends none.
+                .header(TRAILER, "x-sum")
+                .extension(TokenRequest::new(key))
+                .body(Stream {
+                    trailers: Some(trailers.clone()),
+                    ..Stream::new(&api, len, stop_at)
+                })
+                .unwrap();
+            let response = client.oneshot(request).await.unwrap();
+            assert_eq!(response.status(), StatusCode::OK, "{version} {path}");
+            assert_eq!(*api.taken.lock(), vec![(len, true); times]);
+            assert_eq!(*api.trailers.lock(), vec![trailers; times], "{version}");
+            assert_eq!(fake.exchanges(), 1);
+        }
+    }
+}
+
 /// Without a newer token the 401 is the answer, and what was under way is not cut for it.
 #[tokio::test]
 async fn a_refusal_that_cannot_be_healed_leaves_the_first_send_alone() {
@@ -292,7 +340,8 @@ async fn a_refusal_that_cannot_be_healed_leaves_the_first_send_alone() {
         let response = client.oneshot(request).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         api.refused.send_modify(|refused| *refused += 1);
-        let body = response.into_body().collect().await.unwrap().to_bytes();
+        let body = timeout(Duration::from_secs(60), response.into_body().collect()).await;
+        let body = body.expect("it stands still").unwrap().to_bytes();
         // The API had refused before it read, and read on.
         assert_eq!(body, format!("{len}"), "{version}");
         assert_eq!(fake.exchanges(), 1);

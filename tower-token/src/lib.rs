@@ -9,7 +9,8 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{ServiceBuilder, ServiceExt};
-//! use tower_token::*;
+//! use tower_token::{GrantKey, KeyRing, OAuth2, SealedStore, SledStore};
+//! use tower_token::{TokenLayer, TokenManager, TokenRequest, TokenResponse};
 //!
 //! # async fn f() -> Result<(), Box<dyn std::error::Error>> {
 //! # #[cfg(all(feature = "sled", feature = "oauth2-http"))] {
@@ -57,6 +58,8 @@
 //! | to | see |
 //! |---|---|
 //! | wrap a client | [`TokenLayer`], [`TokenRequest`], [`Replay`] |
+//! | wrap reqwest | `reqwest::TokenClient`, with the feature `reqwest` |
+//! | put other layers around it | [`order_of_layers`] |
 //! | connect and disconnect users | [`TokenManager`], [`TokenResponse`] |
 //! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
 //! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |
@@ -70,6 +73,7 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`], the embedded store |
 //! | `oauth2-http` | yes | the back channel of [`OAuth2`]: reqwest over rustls |
+//! | `reqwest` | | `reqwest`: a client over reqwest, its redirects checked, and `send_with` for its requests |
 //! | `tracing` | | the manager's events as `tracing` events, target `tower_token` |
 //! | `metrics` | | counters and histograms of them, by the `metrics` facade |
 //! | `testkit` | | `testkit`: an authorization server, a stand-in of Mesh, a manual clock, the suite that checks a [`ByteStore`] |
@@ -95,11 +99,16 @@ mod layer;
 mod manager;
 mod origin;
 mod provider;
+#[cfg(feature = "reqwest")]
+pub mod reqwest;
 mod rt;
 mod secret;
 mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
+
+#[doc = include_str!("layer/order_of_layers.md")]
+pub mod order_of_layers {}
 
 pub use self::clock::{Clock, SystemClock, Timestamp};
 pub use self::error::{Error, ErrorKind, Recovery};

@@ -71,7 +71,8 @@ impl Api {
 
     async fn serve(self, stream: TcpStream) {
         let connection = self.state.connections.fetch_add(1, Ordering::SeqCst);
-        // Closed without a word, what has not been read is answered by a reset.
+        // Dropped, it is reset and not closed.
+        stream.set_zero_linger().unwrap();
         let reset = Arc::new(Notify::new());
         let service = service_fn(|request| {
             let (api, reset) = (self.clone(), Arc::clone(&reset));

@@ -18,18 +18,20 @@ use tokio::net::TcpStream;
 use tower::{Layer as _, Service, ServiceExt as _};
 use tower_http::follow_redirect::FollowRedirectLayer;
 use tower_token::{
-    ErrorKind, ReplayBody, TokenLayer, TokenManager, TokenRequest, TokenServiceError,
+    ErrorKind, ReplayBody, TokenLayer, TokenManager, TokenRequest, TokenServiceError, reqwest,
 };
 
 use super::upload::{KIB, Upload};
+use crate::reqwest_rig::builder;
 
-/// How much of a stream they keep.
-pub const LIMIT: usize = 64 * KIB;
+/// How much of a stream they keep: not what they would by themselves.
+pub const LIMIT: usize = 32 * KIB;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     HyperHttp1,
     HyperHttp2,
+    Reqwest,
     /// A Tower service of our own making, with a connection for each request.
     Tower,
 }
@@ -89,12 +91,67 @@ impl Setup<'_> {
         kind: Kind,
         users: [impl Into<TokenRequest>; N],
     ) -> [Client; N] {
-        let mut pool = Pool::builder(TokioExecutor::new());
         match kind {
-            Kind::HyperHttp1 => self.over(&pool.build_http(), users),
-            Kind::HyperHttp2 => self.over(&pool.http2_only(true).build_http(), users),
+            Kind::HyperHttp1 => self.hyper(false, users),
+            Kind::HyperHttp2 => self.hyper(true, users),
+            Kind::Reqwest => self.reqwest(users),
             Kind::Tower => self.over(&tower::service_fn(by_its_own_connection), users),
         }
+    }
+
+    fn hyper<const N: usize>(
+        &self,
+        http2: bool,
+        users: [impl Into<TokenRequest>; N],
+    ) -> [Client; N] {
+        if self.redirects == Redirects::Inside {
+            // What is below our layer is that client's own affair.
+            let mut pool = Pool::builder(TokioExecutor::new());
+            return self.over(&pool.http2_only(http2).build_http(), users);
+        }
+        let mut client = hyper_client_token::TokenClient::builder(self.manager).replay_limit(LIMIT);
+        if http2 {
+            client = client.http2_only();
+        }
+        if self.foreign_origin_without_token {
+            client = client.foreign_origin_without_token();
+        }
+        let client = client.build();
+        users.map(|user| {
+            let follow = self.redirects == Redirects::Outside;
+            let client =
+                tower::util::MapRequest::new(client.for_key(user), |request: Request<Upload>| {
+                    request.map(hyper_client_token::Body::new)
+                });
+            match follow {
+                true => Client::of(FollowRedirectLayer::new().layer(client)),
+                false => Client::of(client),
+            }
+        })
+    }
+
+    fn reqwest<const N: usize>(&self, users: [impl Into<TokenRequest>; N]) -> [Client; N] {
+        let mut client = reqwest::TokenClient::builder(self.manager).replay_limit(LIMIT);
+        if self.foreign_origin_without_token {
+            client = client.foreign_origin_without_token();
+        }
+        let client = match self.redirects {
+            Redirects::Nobody => client.redirects(0).build(builder()).unwrap(),
+            Redirects::Outside => client.build(builder()).unwrap(),
+            Redirects::Inside => {
+                client.build_from_client_without_redirects(builder().build().unwrap())
+            }
+        };
+        users.map(|user| {
+            let as_reqwest_has_it = |request: Request<Upload>| {
+                request.map(|upload| match upload.is_end_stream() {
+                    true => ::reqwest::Body::default(),
+                    false => ::reqwest::Body::wrap(upload),
+                })
+            };
+            let client = client.for_key(user);
+            Client::of(tower::util::MapRequest::new(client, as_reqwest_has_it))
+        })
     }
 
     fn over<S, A, const N: usize>(

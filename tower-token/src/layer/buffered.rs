@@ -24,7 +24,7 @@ pub struct Buffered {
 }
 
 impl Buffered {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self { limit }
     }
 }
@@ -232,6 +232,15 @@ impl Piece {
         content + size_of::<Self>()
     }
 
+    /// The same in memory of its own: it may be a small part of a buffer, which a clone would
+    /// keep as a whole.
+    fn copied(&self) -> Self {
+        match self {
+            Self::Data(data) => Self::Data(Bytes::copy_from_slice(data)),
+            Self::Trailers(trailers) => Self::Trailers(trailers.clone()),
+        }
+    }
+
     fn into_frame(self) -> Frame<Bytes> {
         match self {
             Self::Data(data) => Frame::data(data),
@@ -282,10 +291,13 @@ impl Kept {
     fn and(mut self, piece: &Piece) -> Option<Self> {
         // A body that comes in one piece was in memory before: to keep it takes no more.
         let is_whole = matches!(piece, Piece::Data(data) if Some(data.len() as u64) == self.whole);
-        if !(is_whole && self.frames.is_empty()) {
+        let kept = if is_whole && self.frames.is_empty() {
+            piece.clone()
+        } else {
             self.room = self.room.checked_sub(piece.size())?;
-        }
-        self.frames.push_back(piece.clone());
+            piece.copied()
+        };
+        self.frames.push_back(kept);
         Some(self)
     }
 }
@@ -369,7 +381,7 @@ pub enum ReplayBodyError {
 impl fmt::Display for ReplayBodyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Body(error) => error.fmt(f),
+            Self::Body(_) => f.write_str("the body of the request failed"),
             Self::Superseded => f.write_str("the request was refused, and is sent again"),
         }
     }
@@ -378,7 +390,7 @@ impl fmt::Display for ReplayBodyError {
 impl StdError for ReplayBodyError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match self {
-            Self::Body(error) => error.source(),
+            Self::Body(error) => Some(&**error),
             Self::Superseded => None,
         }
     }
@@ -557,6 +569,34 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_of_a_stream_keeps_no_buffer_of_its_source() {
+        let buffer = Bytes::from("x".repeat(1 << 20));
+        let mut script = Script::default();
+        for at in [0, 100] {
+            let piece = buffer.slice(at..at + 16);
+            script.0.push_back(Poll::Ready(Ok(Frame::data(piece))));
+        }
+        let (mut first, again) = Buffered::new(LIMIT).begin(script, true);
+        let again = again.unwrap();
+        assert_eq!(text(&mut first), "x".repeat(32));
+        assert!(buffer.is_unique());
+        // What was in memory as a whole is no part of anything.
+        let (mut first, whole) = Buffered::new(0).begin(http_body_util::Full::new(buffer), true);
+        let sent = Pin::new(&mut first).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Some(Ok(sent))) = sent else {
+            panic!("it is not sent");
+        };
+        let mut second = Buffered::again(whole.unwrap()).unwrap();
+        let again_sent = Pin::new(&mut second).poll_frame(&mut Context::from_waker(Waker::noop()));
+        let Poll::Ready(Some(Ok(again_sent))) = again_sent else {
+            panic!("it is not sent again");
+        };
+        let place = |frame: Frame<Bytes>| frame.into_data().unwrap().as_ptr();
+        assert_eq!(place(again_sent), place(sent));
+        assert_eq!(text(&mut again_of(again).unwrap()), "x".repeat(32));
+    }
+
+    #[test]
     fn bytes_take_the_place_of_a_body() {
         let mut body = ReplayBody::<Script>::from(Bytes::from("abc"));
         assert_eq!(body.size_hint().exact(), Some(3));
@@ -626,7 +666,10 @@ mod tests {
     #[test]
     fn a_body_that_failed_is_not_sent_again() {
         let (mut first, again) = begin(LIMIT, [data("ab"), Poll::Ready(Err("broken"))]);
-        assert_eq!(read(&mut first, Waker::noop()), "ab<broken>");
+        assert_eq!(
+            read(&mut first, Waker::noop()),
+            "ab<the body of the request failed>"
+        );
         assert!(again_of(again).is_none());
     }
 

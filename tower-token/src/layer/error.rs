@@ -5,12 +5,13 @@ use std::fmt;
 
 use crate::error::Error;
 
-/// Either there was no token, and the request was not sent, or the inner service failed.
+/// Either there was no token, and this request was not sent, or the inner service failed.
 ///
 /// An outer retry layer can match on the inner error as if this layer were not there.
 #[derive(Debug)]
 pub enum TokenServiceError<E> {
-    /// No usable token, or a request that must not get one. Nothing was sent.
+    /// No usable token, or a request that must not get one. It was not sent by this layer; hops
+    /// of a redirect before it were.
     Token(Error),
     /// The inner service failed.
     Inner(E),

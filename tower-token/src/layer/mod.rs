@@ -11,6 +11,8 @@ mod refusal;
 mod replay;
 mod request;
 mod service;
+#[cfg(feature = "reqwest")]
+mod trail;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,6 +31,8 @@ pub use self::refusal::{RefusalFuture, RefusalLayer, RefusalService, TokenRefuse
 pub use self::replay::{CloneBody, NoReplay, Replay};
 pub use self::request::TokenRequest;
 pub use self::service::TokenService;
+#[cfg(feature = "reqwest")]
+pub(crate) use self::trail::Trail;
 use crate::manager::{Shared, TokenManager};
 
 /// Wraps an HTTP client so that each request carries its user's valid token.
@@ -59,8 +63,8 @@ use crate::manager::{Shared, TokenManager};
 /// # Order of layers
 ///
 /// Retries and redirects belong outside of this layer: each try and each hop then gets
-/// its own token, and its own check of where it goes. A layer that logs headers sees no
-/// token outside of this one; inside, the header is marked sensitive.
+/// its own token, and its own check of where it goes. What belongs inside, and what goes wrong
+/// otherwise, stands in [`order_of_layers`](crate::order_of_layers).
 #[derive(Debug, Clone)]
 pub struct TokenLayer<R = CloneBody, P = Authorization> {
     settings: Settings,
@@ -118,8 +122,14 @@ impl<R, P> TokenLayer<R, P> {
     /// its length.
     /// After a 401 the first request stands still. With a newer token a second one begins with
     /// what was kept and goes on from where the first was cut, whose connection is given up as
-    /// soon as its client asks for more of the body; without one the first goes on, and the 401 is
-    /// returned. So it is where too much had gone by; the token is then refreshed behind.
+    /// soon as its client asks for more of the body (one of HTTP/2 that waits for the server to
+    /// read on does not; a time-out around the call is for that); without one the first goes on,
+    /// and the 401 is returned. So it is where too much had gone by; the token is then refreshed
+    /// behind.
+    ///
+    /// A client does not wait for the `100 Continue` of a server that was asked for it by `Expect`
+    /// (RFC 9110 section 10.1.1; neither hyper nor reqwest does): what went by until a refusal came
+    /// in its place is kept like anything else.
     ///
     /// A client that reports a failed write in place of the 401 that came before it returns that
     /// failure. The client below gets a [`ReplayBody`] in place of the body.
@@ -165,6 +175,10 @@ impl<R, P> TokenLayer<R, P> {
     /// Sends a request to an origin that its provider does not allow without a token, as
     /// for a download that an API redirects to. By default it fails with
     /// [`ErrorKind::ForeignOrigin`](crate::ErrorKind::ForeignOrigin).
+    ///
+    /// Mind that such an origin may redirect in turn, back to the API and to a path of its
+    /// choosing: a layer that follows redirects brings that here as a request like any other.
+    /// `reqwest::TokenClient` sends no token any more once it was there.
     #[must_use]
     pub fn foreign_origin_without_token(mut self) -> Self {
         self.settings.foreign_origin_without_token = true;

@@ -55,7 +55,8 @@ pub trait Placement<B> {
     fn is_placed(&self, headers: &HeaderMap) -> bool;
 
     /// Puts `token` into the request, in place of one that it may carry from an earlier try.
-    /// After an error, for which there is [`Error::cannot_place`], it is not sent.
+    /// After an error, for which there is [`Error::cannot_place`], it is not sent. What takes one
+    /// token has to take the next: after a 401 it is too late to refuse.
     fn place(&self, token: &AccessToken, request: &mut Request<B>) -> Result<(), Error>;
 }
 

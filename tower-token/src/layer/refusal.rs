@@ -52,8 +52,30 @@ impl<F: Fn(StatusCode, &HeaderMap) -> bool> RefusalLayer<F> {
 }
 
 impl RefusalLayer {
-    /// For gRPC: a response whose headers say status 16, UNAUTHENTICATED, as a server does
-    /// that refuses a call before it begins.
+    /// For gRPC: a response whose headers say status 16, UNAUTHENTICATED, as every server does
+    /// that refuses a call before it sends anything ("Trailers-Only").
+    ///
+    /// One that has begun its answer says so in trailers, and is not healed: grpc-go and gRPC's C
+    /// core do if something, such as an interceptor, has set a header of its own before. To wait
+    /// for trailers would hold every stream back until its first message.
+    ///
+    /// With tonic it stands over the channel, whose own body the request gets back there:
+    ///
+    /// ```text
+    /// ServiceBuilder::new()
+    ///     .map_err(TokenServiceError::into_boxed)
+    ///     .layer(TokenLayer::new(&manager).buffered(64 * 1024))
+    ///     .layer(RefusalLayer::grpc())
+    ///     .map_request(|request: http::Request<ReplayBody<Body>>| request.map(Body::new))
+    ///     .service(channel)
+    /// ```
+    ///
+    /// * The generated client is made by `with_origin`: without it a call does not say where it
+    ///   goes, and no token may go there.
+    /// * A [`TokenRequest`](crate::TokenRequest) goes into `tonic::Request::extensions_mut`.
+    /// * A call that got no token fails with a `Status` of code `Unknown`, whose `source` is our
+    ///   [`Error`](crate::Error), thanks to the `map_err`.
+    /// * The channel's own time-outs bound each attempt, without the wait for a token.
     pub fn grpc() -> Self {
         Self::new(|_, headers| {
             headers

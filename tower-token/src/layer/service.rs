@@ -60,6 +60,10 @@ impl Settings {
         if placed {
             return Ok(Plan::PassThrough);
         }
+        #[cfg(feature = "reqwest")]
+        if super::trail::is_lost(request) {
+            return Ok(Plan::PassThrough);
+        }
         match (request.extensions().get::<TokenRequest>(), &self.bound) {
             (Some(asked), Some(bound)) if asked.key != bound.key => Err(Error::new(
                 ErrorKind::KeyMismatch,
@@ -149,6 +153,8 @@ where
                 if error.kind() == ErrorKind::ForeignOrigin
                     && self.settings.foreign_origin_without_token =>
             {
+                #[cfg(feature = "reqwest")]
+                super::trail::lose(&request);
                 ResponseFuture::last(self.inner.call(request))
             }
             Err(error) => ResponseFuture::failed(error),
