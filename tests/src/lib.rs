@@ -1,6 +1,7 @@
 //! What the promises share: a real OAuth server, a token service that does as it is
 //! told, and a detector of leaks.
 
+pub mod acked;
 pub mod broken;
 pub mod child;
 pub mod door;
