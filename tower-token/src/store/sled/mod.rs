@@ -1,7 +1,12 @@
 //! The embedded store: sled with a durability protocol around it.
 
+mod disk;
+mod door;
 mod engine;
+mod folder;
 mod layout;
+#[cfg(test)]
+mod recovery_tests;
 mod writer;
 
 use std::collections::HashMap;
@@ -10,9 +15,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
+use self::disk::{Disk, Real};
+use self::door::Door;
 use self::engine::Engine;
+use self::folder::Folder;
 use self::writer::Writer;
 use super::contract::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
@@ -28,6 +36,11 @@ use crate::clock::{Clock, SystemClock};
 /// and acknowledges all of it at once. Reads are inline and never wait for that, unless
 /// they ask for a row whose save is under way.
 ///
+/// After a write that failed (a full disk, a failing one) nothing is acknowledged or read until
+/// sled was opened anew. That is tried by itself, at once and then every few seconds, for as
+/// long as the store lives; it gives [`StoreErrorKind::Unavailable`] meanwhile, and keeps
+/// its folder.
+///
 /// One process at a time: a second one gets [`StoreErrorKind::InUse`]. Damage is noticed
 /// by unwinding, so do not build with `panic = "abort"`.
 ///
@@ -42,8 +55,7 @@ use crate::clock::{Clock, SystemClock};
 /// # Ok(()) }
 /// ```
 pub struct SledStore {
-    /// `None` once closed.
-    engine: RwLock<Option<Arc<Engine>>>,
+    door: Arc<Door>,
     writer: Writer,
     pending: Arc<Pending>,
     leases: Leases,
@@ -79,17 +91,32 @@ impl Pending {
 impl SledStore {
     /// Opens the store in `folder`, which is made if it is not there.
     pub async fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let folder = folder.as_ref().to_owned();
-        let opened = tokio::task::spawn_blocking(move || Engine::open(&folder)).await;
-        let engine = opened.map_err(|error| {
+        Self::open_on(Arc::new(Real), folder.as_ref()).await
+    }
+
+    /// The same without our sync, as sled is published. It loses what it has acknowledged when the
+    /// power fails: for showing that a test of durability can fail.
+    #[cfg(feature = "testkit")]
+    #[doc(hidden)]
+    pub async fn open_unsynced(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_on(Arc::new(self::disk::Unsynced), folder.as_ref()).await
+    }
+
+    async fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
+        let path = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            let mut folder = Folder::take(&path, disk)?;
+            Engine::open(&mut folder).map(|engine| (folder, engine))
+        });
+        let (folder, engine) = opened.await.map_err(|error| {
             StoreError::new(StoreErrorKind::Unavailable, "the store was not opened")
                 .with_source(error)
         })??;
-        let engine = Arc::new(engine);
+        let door = Arc::new(Door::new(engine));
         let pending = Arc::new(Pending::default());
-        let writer = Writer::start(Arc::clone(&engine), Arc::clone(&pending))?;
+        let writer = Writer::start(folder, Arc::clone(&door), Arc::clone(&pending))?;
         Ok(Self {
-            engine: RwLock::new(Some(engine)),
+            door,
             writer,
             pending,
             leases: Leases::default(),
@@ -98,8 +125,15 @@ impl SledStore {
         })
     }
 
-    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
-        self.engine.read().clone().ok_or_else(closed)
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Engine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let found = self.door.read(read);
+        if found.is_err() {
+            self.writer.suspect();
+        }
+        found
     }
 
     /// Reads, and reads again after the writer has caught up for as long as what was
@@ -110,15 +144,16 @@ impl SledStore {
         keys: impl Fn(&T, &dyn Fn(&RowKey) -> bool) -> bool,
     ) -> Result<T, StoreError> {
         loop {
-            let found = read(&*self.engine()?)?;
+            let turn = self.door.turn();
+            let found = self.read(&read)?;
             // After the read: a save is pending from before it is applied until after
             // it is synced, so what was read is either pending now or on the disk.
-            if !self.pending.touches(|pending| keys(&found, pending)) {
+            if self.pending.touches(|pending| keys(&found, pending)) {
+                self.writer.barrier().await?;
+            } else if turn == self.door.turn() {
                 // Last: a save that could not be synced is no longer pending either.
-                self.writer.check()?;
                 return Ok(found);
             }
-            self.writer.barrier().await?;
         }
     }
 }
@@ -144,7 +179,7 @@ impl ByteStore for SledStore {
         owner: LeaseOwner,
         ttl: Duration,
     ) -> Result<Lease, StoreError> {
-        self.engine()?;
+        self.door.check()?;
         Ok(self.leases.take(key, owner, ttl, self.clock.now()))
     }
 
@@ -179,19 +214,19 @@ impl ByteStore for SledStore {
         ttl: Duration,
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
         let now = self.clock.now();
-        let (mut claimed, mut failed) = (Vec::new(), None);
-        let entries = self.engine()?.due(now);
-        let keys = entries.map_while(|entry| match entry {
-            Ok(key) => Some((key, ())),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        });
-        let due = self.claims.take(keys, limit, ttl, now);
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let due = self.read(|engine| {
+            let mut failed = None;
+            let keys = engine.due(now).map_while(|entry| match entry {
+                Ok(key) => Some((key, ())),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            });
+            let due = self.claims.take(keys, limit, ttl, now);
+            failed.map_or(Ok(due), Err)
+        })?;
+        let mut claimed = Vec::new();
         for (key, ()) in due {
             // An entry may be ahead of its row, or behind it.
             // One that cannot be read now is due again later, and holds up no other.
@@ -212,19 +247,12 @@ impl ByteStore for SledStore {
     }
 
     async fn close(&self) {
-        let engine = self.engine.write().take();
-        if engine.is_some() {
-            self.writer.close().await;
-        }
+        self.writer.close().await;
     }
 }
 
 fn any_pending(rows: &[(RowKey, Row)], pending: &dyn Fn(&RowKey) -> bool) -> bool {
     rows.iter().any(|(key, _)| pending(key))
-}
-
-fn closed() -> StoreError {
-    StoreError::new(StoreErrorKind::Closed, "the store was closed")
 }
 
 impl fmt::Debug for SledStore {
@@ -279,7 +307,11 @@ mod tests {
             let row = SealedRow::new(vec![7; 9_000], None);
             store.save(key, row, Expected::Absent).await.unwrap();
         }
-        store.engine().unwrap().harm(&keys[0], &keys[1]);
+        let harm = |engine: &Engine| {
+            engine.harm(&keys[0], &keys[1]);
+            Ok(())
+        };
+        store.door.read(harm).unwrap();
         for key in &keys {
             let found = store.load(key).await.unwrap().unwrap();
             assert!(found.bytes.is_empty());

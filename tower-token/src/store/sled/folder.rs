@@ -1,0 +1,258 @@
+//! The folder of a store, and our lock on it, which is kept for as long as the store lives,
+//! whether or not sled is open in it at the moment.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use fs2::FileExt as _;
+
+use super::super::contract::{StoreError, StoreErrorKind};
+use super::disk::Disk;
+
+/// Its file stays.
+const LOCK: &str = "tower-token.lock";
+/// sled's file.
+const DB: &str = "db";
+/// How much is written anew at a time.
+const PIECE: usize = 1 << 20;
+
+pub(super) struct Folder {
+    path: PathBuf,
+    lock: File,
+    /// Another program's database is not for us to tidy up.
+    ours: bool,
+    /// Whether this process had it open: then it cannot be empty.
+    pub(super) opened: bool,
+    /// Folders that got a new entry when this one was made.
+    made: Vec<PathBuf>,
+    pub(super) disk: Arc<dyn Disk>,
+}
+
+impl Folder {
+    /// Makes it if it is not there. One process per folder: this comes before anything is
+    /// touched, as what looks left over may be another process's work under way.
+    pub(super) fn take(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+        let made = make(path).map_err(|error| failed(path, "cannot be made", error))?;
+        let ours = path.join(LOCK).exists();
+        Ok(Self {
+            path: path.to_owned(),
+            lock: lock(path)?,
+            ours,
+            opened: false,
+            made,
+            disk,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Our own handle of sled's file.
+    pub(super) fn db(&self) -> Result<File, StoreError> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(self.path.join(DB));
+        file.map_err(|error| failed(&self.path, "has no db file", error))
+    }
+
+    /// A kill while sled writes a snapshot leaves a file that stops the next open (sled 1527,
+    /// 1533). It was never renamed, so nothing in it counts.
+    pub(super) fn tidy(&self) -> Result<(), StoreError> {
+        if !self.ours && !self.opened {
+            return Ok(());
+        }
+        remove_unfinished_snapshots(&self.path)
+            .map_err(|error| failed(&self.path, "cannot be cleaned", error))
+    }
+
+    /// The files' own entries in their folders must outlive a power cut, too.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        let folders = self.made.iter().map(PathBuf::as_path);
+        for folder in folders.chain([self.path.as_path()]) {
+            sync_folder(folder).map_err(|error| failed(folder, "cannot be synced", error))?;
+        }
+        Ok(())
+    }
+
+    /// After a failed write, and before sled is opened again.
+    ///
+    /// What a failed sync leaves in the system's cache reads as if it were on the disk, and
+    /// no later sync writes it. So all of it is written once more.
+    pub(super) fn recover(&self) -> Result<(), StoreError> {
+        self.check_place()?;
+        let db = self.db()?;
+        // sled's own lock: free when the last of its threads has let go of its file.
+        hold(&db, 40).map_err(|error| failed(&self.path, "is still being written", error))?;
+        rewrite(&db)
+            .and_then(|()| self.disk.sync(&db))
+            .map_err(|error| failed(&self.path, "cannot be written", error))
+    }
+
+    /// Whether the folder is the one that we locked: where a disk was unmounted, another one
+    /// may stand in its place, or nothing.
+    fn check_place(&self) -> Result<(), StoreError> {
+        let there = same_file(&self.lock, &self.path.join(LOCK));
+        if there.map_err(|error| failed(&self.path, "is gone", error))? {
+            return Ok(());
+        }
+        let message = format!(
+            "the token store {} is not the folder that was opened: put that back, or restart",
+            self.path.display()
+        );
+        Err(StoreError::new(StoreErrorKind::Unavailable, message))
+    }
+}
+
+/// Returns the folders that got a new entry.
+fn make(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing = folder.ancestors().take_while(|folder| !folder.exists());
+    let parents = missing
+        .filter_map(Path::parent)
+        .map(|parent| match parent.as_os_str() {
+            here if here.is_empty() => PathBuf::from("."),
+            _ => parent.to_owned(),
+        });
+    let parents = parents.collect();
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    Ok(parents)
+}
+
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join(LOCK))
+        .map_err(|error| failed(folder, "cannot be written", error))?;
+    match hold(&file, 20) {
+        Ok(()) => Ok(file),
+        Err(error) if is_contended(&error) => Err(StoreError::new(
+            StoreErrorKind::InUse,
+            format!(
+                "{} is open in another process: an embedded store serves one process at a time, \
+                 several need a shared store",
+                folder.display()
+            ),
+        )),
+        Err(error) => Err(failed(folder, "cannot be locked", error)),
+    }
+}
+
+/// Locks a file. A former handle of this process may need a moment to let go.
+fn hold(file: &File, tries: u32) -> io::Result<()> {
+    for _ in 1..tries {
+        match file.try_lock_exclusive() {
+            Err(error) if is_contended(&error) => thread::sleep(Duration::from_millis(25)),
+            other => return other,
+        }
+    }
+    file.try_lock_exclusive()
+}
+
+fn is_contended(error: &io::Error) -> bool {
+    error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
+}
+
+/// Writes every byte of a file over itself.
+fn rewrite(mut file: &File) -> io::Result<()> {
+    let mut piece = vec![0; PIECE];
+    let mut at = 0;
+    loop {
+        file.seek(SeekFrom::Start(at))?;
+        let read = match file.read(&mut piece) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if read == 0 {
+            return Ok(());
+        }
+        file.seek(SeekFrom::Start(at))?;
+        file.write_all(&piece[..read])?;
+        at += read as u64;
+    }
+}
+
+fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Windows has no such call; NTFS journals its folders.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// Elsewhere than on Unix a folder that is in use cannot be moved away.
+fn same_file(file: &File, path: &Path) -> io::Result<bool> {
+    let (file, path) = (file.metadata()?, fs::metadata(path)?);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok((file.dev(), file.ino()) == (path.dev(), path.ino()))
+    }
+    #[cfg(not(unix))]
+    Ok(file.is_file() && path.is_file())
+}
+
+/// What failed at a folder, and what to do about it.
+pub(super) fn failed(folder: &Path, what: &str, error: io::Error) -> StoreError {
+    let message = format!(
+        "the token store {} {what}: {}",
+        folder.display(),
+        advice(error.kind())
+    );
+    StoreError::new(StoreErrorKind::Unavailable, message).with_source(error)
+}
+
+/// What an operator does about an error.
+pub(super) fn advice(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+        io::ErrorKind::PermissionDenied => "let this process read and write the folder",
+        io::ErrorKind::ReadOnlyFilesystem => "mount its disk for writing",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "a file stands in its place; name a folder"
+        }
+        io::ErrorKind::NotFound => "put it back where it was",
+        _ => "look at its disk",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_anew_is_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for len in [0, 1, PIECE, 2 * PIECE + 3] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            fs::write(&path, &bytes).unwrap();
+            rewrite(&File::options().read(true).write(true).open(&path).unwrap()).unwrap();
+            assert!(fs::read(&path).unwrap() == bytes, "{len}");
+        }
+    }
+}
