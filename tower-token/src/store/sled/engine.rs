@@ -19,6 +19,7 @@ use super::super::contract::{
 use super::disk::{Disk, Step};
 use super::folder::{Folder, advice};
 use super::layout::{Head, chunk_key, cut, due_first, due_key, due_row, due_until};
+use super::tail::Tail;
 use crate::clock::Timestamp;
 
 /// Marks a folder as ours, and says how rows lie in it.
@@ -29,6 +30,9 @@ const VERSIONS_KEY: &[u8] = b"tower-token versions";
 /// How many versions are set aside at a time.
 const VERSIONS: u64 = 1 << 16;
 
+/// The last version of the last group, behind all of it.
+const LAST_KEY: &[u8] = b"tower-token last";
+
 /// sled, open in a folder that is ours.
 pub(super) struct Engine {
     db: Db,
@@ -36,6 +40,9 @@ pub(super) struct Engine {
     file: File,
     next_version: AtomicU64,
     reserved: AtomicU64,
+    tail: Tail,
+    /// The last version that was put on the disk.
+    synced: AtomicU64,
     disk: Arc<dyn Disk>,
 }
 
@@ -57,9 +64,12 @@ impl Engine {
                 file: folder.db()?,
                 next_version: AtomicU64::new(0),
                 reserved: AtomicU64::new(0),
+                tail: folder.tail()?,
+                synced: AtomicU64::new(0),
                 disk: Arc::clone(&folder.disk),
             };
             engine.check_format(folder)?;
+            engine.check_tail(folder)?;
             engine.sync()?;
             folder.sync()?;
             Ok(engine)
@@ -86,12 +96,34 @@ impl Engine {
                 ));
             }
         }
-        let used = self.db.get(VERSIONS_KEY).map_err(from_sled)?;
-        let used = used.and_then(|value| Some(u64::from_be_bytes(value.as_ref().try_into().ok()?)));
-        self.next_version
-            .store(used.unwrap_or(0) + 1, Ordering::Relaxed);
-        self.reserved.store(used.unwrap_or(0), Ordering::Relaxed);
+        let used = self.number(VERSIONS_KEY)?;
+        self.next_version.store(used + 1, Ordering::Relaxed);
+        self.reserved.store(used, Ordering::Relaxed);
+        self.synced.store(used, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Whether what was acknowledged last is there.
+    fn check_tail(&self, folder: &Folder) -> Result<(), StoreError> {
+        let last = self.number(LAST_KEY)?;
+        let noted = self.tail.read().map_err(from_io)?;
+        if noted > last {
+            let what = format!(
+                "its log was cut off, and acknowledged writes are missing: it ends at {last} \
+                 instead of {noted}"
+            );
+            return Err(damaged(folder.path(), &what));
+        }
+        self.tail.write(last).map_err(from_io)?;
+        self.tail.sync().map_err(from_io)
+    }
+
+    /// One of our own marks; 0 where there is none yet.
+    fn number(&self, key: &[u8]) -> Result<u64, StoreError> {
+        let value = self.db.get(key).map_err(from_sled)?;
+        let number =
+            value.and_then(|value| Some(u64::from_be_bytes(value.as_ref().try_into().ok()?)));
+        Ok(number.unwrap_or(0))
     }
 
     pub(super) fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
@@ -241,9 +273,27 @@ impl Engine {
     /// Puts everything that was applied on the disk. sled's flush ends in
     /// `sync_file_range` on Linux, which a power cut undoes (sled 1452).
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        let last = self.next_version.load(Ordering::Relaxed) - 1;
+        let new = last > self.synced.load(Ordering::Relaxed);
+        if new {
+            let last = &last.to_be_bytes();
+            self.db.insert(LAST_KEY, last).map_err(from_sled)?;
+        }
         self.disk.before(Step::Flush).map_err(from_io)?;
         self.db.flush().map_err(from_sled)?;
-        self.disk.sync(&self.file).map_err(from_io)
+        self.disk.sync(&self.file).map_err(from_io)?;
+        if new {
+            self.tail.write(last).map_err(from_io)?;
+            self.synced.store(last, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // At the latest the system does it by itself.
+        let _ = self.tail.sync();
     }
 }
 

@@ -12,6 +12,7 @@ use fs2::FileExt as _;
 
 use super::super::contract::{StoreError, StoreErrorKind};
 use super::disk::Disk;
+use super::tail::Tail;
 
 /// Its file stays.
 const LOCK: &str = "tower-token.lock";
@@ -59,6 +60,17 @@ impl Folder {
             .write(true)
             .open(self.path.join(DB));
         file.map_err(|error| failed(&self.path, "has no db file", error))
+    }
+
+    pub(super) fn tail(&self) -> Result<Tail, StoreError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(self.path.join(Tail::FILE));
+        file.map(Tail::new)
+            .map_err(|error| failed(&self.path, "cannot be written", error))
     }
 
     /// A kill while sled writes a snapshot leaves a file that stops the next open (sled 1527,

@@ -7,6 +7,7 @@ mod folder;
 mod layout;
 #[cfg(test)]
 mod recovery_tests;
+mod tail;
 mod writer;
 
 use std::collections::HashMap;
@@ -350,6 +351,31 @@ mod tests {
             other.insert(b"somebody's", b"data").unwrap();
             other.flush().unwrap();
         }
+        let error = SledStore::open(folder.path()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Damaged);
+    }
+
+    /// sled alone opens it, without a word about what is missing.
+    #[tokio::test]
+    async fn a_log_that_was_cut_off_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SledStore::open(folder.path()).await.unwrap();
+        for id in 0..100 {
+            let key = RowKey::from_bytes(&[id; RowKey::LEN]).unwrap();
+            let row = SealedRow::new(vec![id; 20_000], None);
+            store.save(&key, row, Expected::Absent).await.unwrap();
+        }
+        store.close().await;
+        let db = std::fs::File::options()
+            .write(true)
+            .open(folder.path().join("db"))
+            .unwrap();
+        db.set_len(db.metadata().unwrap().len() / 2).unwrap();
+
+        let error = SledStore::open(folder.path()).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Damaged);
+        assert!(error.to_string().contains("writes are missing"), "{error}");
+        // Whatever that open left behind: it stays refused.
         let error = SledStore::open(folder.path()).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Damaged);
     }
