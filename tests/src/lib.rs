@@ -9,6 +9,7 @@ pub mod fake;
 pub mod flaky;
 pub mod leaks;
 pub mod mesh;
+pub mod mounted;
 pub mod oidc;
 pub mod recorder;
 

@@ -5,7 +5,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use tower_token::{ByteStore, Expected, SaveOutcome, Version};
+use tower_token::{ByteStore, Expected, SaveOutcome, StoreError, Version};
 
 use super::{Grants, KEYS, digest, random, row_key};
 use crate::BoxError;
@@ -44,14 +44,20 @@ impl FromStr for Task {
 }
 
 /// Does `task` on the store that `open` opens.
-pub async fn serve<S: ByteStore, E: Into<BoxError>>(
+pub async fn serve<S: ByteStore>(
     task: Task,
-    open: impl Future<Output = Result<S, E>>,
+    open: impl Future<Output = Result<S, StoreError>>,
 ) -> Result<(), BoxError> {
     // Before, so that nothing but the store's open comes between the two lines.
     let grants = Arc::new(Grants::new().await?);
     println!("opening");
-    let store = Arc::new(open.await.map_err(Into::into)?);
+    let store = match open.await {
+        Ok(store) => Arc::new(store),
+        Err(error) => {
+            println!("refused {:?} {error}", error.kind());
+            return Err("the store was not opened".into());
+        }
+    };
     println!("ready");
     match task {
         Task::Write => {
@@ -65,6 +71,8 @@ pub async fn serve<S: ByteStore, E: Into<BoxError>>(
         Task::Look => {
             for key in 0..KEYS {
                 match store.load(&row_key(key)).await {
+                    // How a row is told that lost a part, so that it can be replaced.
+                    Ok(Some(row)) if row.bytes.is_empty() => println!("unreadable {key}"),
                     Ok(Some(row)) => {
                         println!("found {key} {} {}", row.version.0, digest(&row.bytes));
                     }

@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! opening
+//! refused KIND MESSAGE                   the store did not open, and that was all
 //! ready
 //! begun KEY EXPECTED DIGEST              a save that may or may not happen from here on
 //! saved KEY EXPECTED DIGEST VERSION      it was acknowledged
@@ -35,7 +36,7 @@ use tower_token::RowKey;
 pub const KEYS: usize = 512;
 
 /// The row that is known by this number.
-fn row_key(number: usize) -> RowKey {
+pub fn row_key(number: usize) -> RowKey {
     let mut bytes = [0; RowKey::LEN];
     // Spread over groups, and over the store's order.
     for (byte, place) in bytes.iter_mut().zip(0u8..) {

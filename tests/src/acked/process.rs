@@ -30,7 +30,18 @@ pub struct Process {
 impl Process {
     /// Starts this program anew, as a child with this task on the store in `folder`.
     pub fn start(store: &str, task: Task, folder: &Path) -> Result<Self, BoxError> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut program = Command::new(std::env::current_exe()?);
+        Self::start_with(&mut program, store, task, folder)
+    }
+
+    /// The same with another program, which may run as somebody else.
+    pub fn start_with(
+        program: &mut Command,
+        store: &str,
+        task: Task,
+        folder: &Path,
+    ) -> Result<Self, BoxError> {
+        let mut child = program
             .args(["--child", store, task.as_str()])
             .arg(folder)
             .stdin(Stdio::null())
@@ -77,6 +88,11 @@ impl Process {
         self.child.wait()?;
         // Its end closed the pipe, so this ends, too.
         Ok(self.lines.iter().collect())
+    }
+
+    /// Whether it runs no more.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
     }
 
     /// Waits until it has ended by itself, as one does that has nothing more to say.
