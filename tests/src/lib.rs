@@ -4,6 +4,7 @@
 pub mod acked;
 pub mod broken;
 pub mod child;
+pub mod concurrent;
 pub mod door;
 pub mod fake;
 pub mod flaky;

@@ -287,3 +287,43 @@ async fn what_was_read_before_a_failure_is_read_again() {
     let read = store.settled(|engine| engine.load(&key()), fail).await;
     assert!(is_unavailable(read));
 }
+
+/// On one thread, which would stand still if anything but the writer waited for the disk.
+#[tokio::test(flavor = "current_thread")]
+async fn a_disk_that_hangs_blocks_no_worker() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let store = Arc::new(disk.open(folder.path()).await);
+    disk.break_by([Fault::Hang]);
+    let mut syncs = disk.0.syncs.subscribe();
+    syncs.mark_unchanged();
+    let saves: Vec<_> = (0..=255)
+        .map(|id| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move {
+                let key = RowKey::from_bytes(&[id; RowKey::LEN]).unwrap();
+                let saved = store.save(&key, row(id), Expected::Absent).await;
+                (saved.unwrap(), store.load(&key).await.unwrap())
+            })
+        })
+        .collect();
+    syncs.changed().await.unwrap();
+    let beats = async {
+        for _ in 0..10_000 {
+            tokio::task::yield_now().await;
+        }
+    };
+    beats.await;
+    assert!(saves.iter().all(|save| !save.is_finished()));
+    // What nobody writes can be read meanwhile.
+    let mut other = [3; RowKey::LEN];
+    other[0] = 4;
+    let other = RowKey::from_bytes(&other).unwrap();
+    assert!(store.load(&other).await.unwrap().is_none());
+
+    disk.heal();
+    for (id, save) in (0..=255).zip(saves) {
+        let (saved, found) = save.await.unwrap();
+        assert!(matches!(saved, SaveOutcome::Saved(_)));
+        assert_eq!(found.unwrap().bytes, *row(id).bytes());
+    }
+}
