@@ -40,6 +40,10 @@ enum End {
     Hung,
 }
 
+/// Where pages are lost sled looks for each row a million times before it gives up, which takes it
+/// most of a second without optimization. So many rows are enough to know what comes of it.
+const ENOUGH: u64 = 5;
+
 /// Opens `folder` in a process of its own, which is compared with `saved`.
 fn open(mut command: Command, folder: &Path, saved: &Books) -> End {
     let mut child = Process::start_with(&mut command, "sled", Task::Look, folder).unwrap();
@@ -57,6 +61,7 @@ fn open(mut command: Command, folder: &Path, saved: &Books) -> End {
         match line.as_str() {
             "opening" | "ready" => {}
             "done" => break,
+            _ if books.totals.unreadable == ENOUGH => break,
             line => assert!(books.compare(line), "{line}"),
         }
     }
