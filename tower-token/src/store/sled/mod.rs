@@ -264,6 +264,7 @@ impl fmt::Debug for SledStore {
 
 #[cfg(test)]
 mod tests {
+    use super::tail::Tail;
     use super::*;
     use crate::store::contract_suite;
 
@@ -357,27 +358,36 @@ mod tests {
 
     /// sled alone opens it, without a word about what is missing.
     #[tokio::test]
-    async fn a_log_that_was_cut_off_is_noticed() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = SledStore::open(folder.path()).await.unwrap();
-        for id in 0..100 {
-            let key = RowKey::from_bytes(&[id; RowKey::LEN]).unwrap();
+    async fn a_log_that_ends_too_soon_is_noticed() {
+        let parent = tempfile::tempdir().unwrap();
+        let (folder, earlier) = (parent.path().join("now"), parent.path().join("earlier"));
+        let key = |id| RowKey::from_bytes(&[id; RowKey::LEN]).unwrap();
+        for (id, put_away) in [(1, true), (2, false)] {
+            let store = SledStore::open(&folder).await.unwrap();
             let row = SealedRow::new(vec![id; 20_000], None);
-            store.save(&key, row, Expected::Absent).await.unwrap();
+            let saved = store.save(&key(id), row, Expected::Absent).await;
+            assert!(matches!(saved.unwrap(), SaveOutcome::Saved(_)));
+            store.close().await;
+            if put_away {
+                copy_files(&folder, &earlier);
+            }
         }
-        store.close().await;
-        let db = std::fs::File::options()
-            .write(true)
-            .open(folder.path().join("db"))
-            .unwrap();
-        db.set_len(db.metadata().unwrap().len() / 2).unwrap();
-
-        let error = SledStore::open(folder.path()).await.unwrap_err();
+        SledStore::open(&folder).await.unwrap().close().await;
+        // The same log without its end: all as it was, but for the file beside it.
+        std::fs::copy(folder.join(Tail::FILE), earlier.join(Tail::FILE)).unwrap();
+        let error = SledStore::open(&earlier).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Damaged);
         assert!(error.to_string().contains("writes are missing"), "{error}");
-        // Whatever that open left behind: it stays refused.
-        let error = SledStore::open(folder.path()).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Damaged);
+    }
+
+    fn copy_files(from: &Path, to: &Path) {
+        std::fs::create_dir(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
     }
 
     #[tokio::test]
