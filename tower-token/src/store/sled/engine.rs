@@ -69,8 +69,10 @@ impl Engine {
                 disk: Arc::clone(&folder.disk),
             };
             engine.check_format(folder)?;
-            engine.check_tail(folder)?;
+            let last = engine.check_tail(folder)?;
             engine.sync()?;
+            // After: it must not say more than what is on the disk.
+            engine.note_tail(last)?;
             folder.sync()?;
             Ok(engine)
         })?;
@@ -103,8 +105,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Whether what was acknowledged last is there.
-    fn check_tail(&self, folder: &Folder) -> Result<(), StoreError> {
+    /// Whether what was acknowledged last is there. Where the log ends.
+    fn check_tail(&self, folder: &Folder) -> Result<u64, StoreError> {
         let last = self.number(LAST_KEY)?;
         let noted = self.tail.read().map_err(from_io)?;
         if noted > last {
@@ -114,6 +116,10 @@ impl Engine {
             );
             return Err(damaged(folder.path(), &what));
         }
+        Ok(last)
+    }
+
+    fn note_tail(&self, last: u64) -> Result<(), StoreError> {
         self.tail.write(last).map_err(from_io)?;
         self.tail.sync().map_err(from_io)
     }

@@ -327,3 +327,19 @@ async fn a_disk_that_hangs_blocks_no_worker() {
         assert_eq!(found.unwrap().bytes, *row(id).bytes());
     }
 }
+
+#[tokio::test]
+async fn a_tail_is_not_ahead_of_the_disk_at_open() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let store = disk.open(folder.path()).await;
+    saved(&store, 1, Expected::Absent).await;
+    store.close().await;
+    // As after a kill between sled's flush and our sync: the log is in the cache, the tail
+    // behind it.
+    let tail = folder.path().join("tower-token.tail");
+    fs::write(&tail, b"").unwrap();
+    disk.break_by([Fault::Sync]);
+    let opened = SledStore::open_on(Arc::new(disk), folder.path()).await;
+    assert!(is_unavailable(opened));
+    assert!(fs::read(&tail).unwrap().is_empty());
+}
