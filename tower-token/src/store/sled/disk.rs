@@ -8,6 +8,8 @@ use std::io;
 pub(super) enum Step {
     /// sled is opened, for the first time or again.
     Open,
+    /// What a save replaces is looked at.
+    Look,
     /// A save is handed to sled.
     Apply,
     /// sled writes what it was handed.

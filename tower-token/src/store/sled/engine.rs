@@ -217,9 +217,10 @@ impl Engine {
         row: Option<&SealedRow>,
         expected: Expected,
     ) -> Result<Applied, StoreError> {
-        let old = match self.db.get(key.as_bytes()) {
+        let looked = self.disk.before(Step::Look).map_err(from_io);
+        let old = match looked.and_then(|()| self.db.get(key.as_bytes()).map_err(from_sled)) {
             Ok(old) => old,
-            Err(error) => return Ok(Applied::Unreadable(from_sled(error))),
+            Err(error) => return Ok(Applied::Unreadable(error)),
         };
         let old = old.as_deref().map(head_of);
         if !expected.matches(old.as_ref().map(|head| head.version)) {

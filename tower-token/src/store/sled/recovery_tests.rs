@@ -343,3 +343,45 @@ async fn a_tail_is_not_ahead_of_the_disk_at_open() {
     assert!(is_unavailable(opened));
     assert!(fs::read(&tail).unwrap().is_empty());
 }
+
+/// What it conflicts with may be gone after the next open.
+#[tokio::test]
+async fn a_conflict_with_what_could_not_be_synced_is_none() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let store = Arc::new(disk.open(folder.path()).await);
+    let first = saved(&store, 1, Expected::Absent).await;
+
+    disk.break_by([Fault::Hang]);
+    let mut syncs = disk.0.syncs.subscribe();
+    syncs.mark_unchanged();
+    let other = RowKey::from_bytes(&[8; RowKey::LEN]).unwrap();
+    let save = |key: RowKey, byte, expected| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.save(&key, row(byte), expected).await })
+    };
+    let before = save(other, 1, Expected::Absent);
+    syncs.changed().await.unwrap();
+    // Both wait for the next round, which fails.
+    let (winner, loser) = (save(key(), 2, first), save(key(), 3, first));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    disk.break_by([Fault::At(Step::Flush)]);
+    disk.mend(Fault::Hang);
+    assert!(matches!(before.await.unwrap(), Ok(SaveOutcome::Saved(_))));
+    assert_eq!(winner.await.unwrap().unwrap(), SaveOutcome::Unknown);
+    assert!(is_unavailable(loser.await.unwrap()));
+}
+
+#[tokio::test]
+async fn a_save_that_cannot_look_has_the_engine_looked_at() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let store = disk.open(folder.path()).await;
+    let first = saved(&store, 1, Expected::Absent).await;
+    disk.break_by([Fault::At(Step::Look), Fault::Sync, Fault::At(Step::Open)]);
+    assert!(is_unavailable(store.save(&key(), row(2), first).await));
+    assert!(!store.door.is_open());
+    disk.heal();
+    disk.until_open_again(&store).await;
+    saved(&store, 3, first).await;
+}

@@ -189,7 +189,8 @@ impl Run {
                         failure = Some(error);
                         Ok(SaveOutcome::Unknown)
                     });
-                    dirty |= matches!(outcome, Ok(SaveOutcome::Saved(_)));
+                    // One that could not look leaves the engine to be looked at.
+                    dirty |= matches!(outcome, Ok(SaveOutcome::Saved(_)) | Err(_));
                     answers.push((save, outcome));
                 }
                 Command::Barrier(reply) => barriers.push(reply),
@@ -212,6 +213,8 @@ impl Run {
             let outcome = match outcome {
                 // Applied, but not known to be on the disk.
                 Ok(SaveOutcome::Saved(_)) if !synced => Ok(SaveOutcome::Unknown),
+                // With something that may be gone at the next open.
+                Ok(SaveOutcome::Conflict) if !synced => Err(failed()),
                 other => other,
             };
             self.answer(save, outcome);
