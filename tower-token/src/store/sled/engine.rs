@@ -70,7 +70,7 @@ impl Engine {
             };
             engine.check_format(folder)?;
             let last = engine.check_tail(folder)?;
-            engine.sync()?;
+            guarded(|| engine.sync()).inspect_err(|_| folder.suspect())?;
             // After: it must not say more than what is on the disk.
             engine.note_tail(last)?;
             folder.sync()?;

@@ -16,6 +16,10 @@ use super::tail::Tail;
 
 /// Its file stays.
 const LOCK: &str = "tower-token.lock";
+/// What its first byte says: whether a flush or a sync failed, and what that left in the
+/// system's cache is still there.
+const SUSPECT: u8 = b'!';
+const SOUND: u8 = b'.';
 /// sled's file.
 const DB: &str = "db";
 /// How much is written anew at a time.
@@ -24,6 +28,8 @@ const PIECE: usize = 1 << 20;
 pub(super) struct Folder {
     path: PathBuf,
     lock: File,
+    /// Whether what reads as if it were on the disk may not be there.
+    suspect: bool,
     /// Another program's database is not for us to tidy up.
     ours: bool,
     /// Whether this process had it open: then it cannot be empty.
@@ -39,14 +45,30 @@ impl Folder {
     pub(super) fn take(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         let made = make(path).map_err(|error| failed(path, "cannot be made", error))?;
         let ours = path.join(LOCK).exists();
-        Ok(Self {
+        let lock = lock(path)?;
+        let suspect = is_marked(&lock).map_err(|error| failed(path, "cannot be read", error))?;
+        let mut folder = Self {
             path: path.to_owned(),
-            lock: lock(path)?,
+            lock,
+            suspect,
             ours,
             opened: false,
             made,
             disk,
-        })
+        };
+        if folder.suspect && folder.path.join(DB).exists() {
+            folder.recover()?;
+        }
+        Ok(folder)
+    }
+
+    /// A flush or a sync failed: what it was to put on the disk may be in the system's cache
+    /// alone, where a later process finds it as well. So the mark is put into the cache, too:
+    /// it is there for as long as it is needed.
+    pub(super) fn suspect(&mut self) {
+        self.suspect = true;
+        // The byte has its place already. If it fails all the same, this process knows.
+        let _ = mark(&self.lock, SUSPECT);
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -96,14 +118,17 @@ impl Folder {
     ///
     /// What a failed sync leaves in the system's cache reads as if it were on the disk, and
     /// no later sync writes it. So all of it is written once more.
-    pub(super) fn recover(&self) -> Result<(), StoreError> {
+    pub(super) fn recover(&mut self) -> Result<(), StoreError> {
         self.check_place()?;
         let db = self.db()?;
         // sled's own lock: free when the last of its threads has let go of its file.
         hold(&db, 40).map_err(|error| failed(&self.path, "is still being written", error))?;
         rewrite(&db)
             .and_then(|()| self.disk.sync(&db))
-            .map_err(|error| failed(&self.path, "cannot be written", error))
+            .and_then(|()| mark(&self.lock, SOUND))
+            .map_err(|error| failed(&self.path, "cannot be written", error))?;
+        self.suspect = false;
+        Ok(())
     }
 
     /// Whether the folder is the one that we locked: where a disk was unmounted, another one
@@ -143,6 +168,7 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
     let file = File::options()
         .create(true)
         .truncate(false)
+        .read(true)
         .write(true)
         .open(folder.join(LOCK))
         .map_err(|error| failed(folder, "cannot be written", error))?;
@@ -158,6 +184,23 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         )),
         Err(error) => Err(failed(folder, "cannot be locked", error)),
     }
+}
+
+/// Whether the file bears the mark. One that bears none gets the place for it, as there may be
+/// none to get when it is needed.
+fn is_marked(mut lock: &File) -> io::Result<bool> {
+    let mut found = Vec::new();
+    lock.rewind()?;
+    lock.take(1).read_to_end(&mut found)?;
+    if found.is_empty() {
+        mark(lock, SOUND)?;
+    }
+    Ok(found == [SUSPECT])
+}
+
+fn mark(mut lock: &File, as_what: u8) -> io::Result<()> {
+    lock.rewind()?;
+    lock.write_all(&[as_what])
 }
 
 /// Locks a file. A former handle of this process may need a moment to let go.

@@ -385,3 +385,47 @@ async fn a_save_that_cannot_look_has_the_engine_looked_at() {
     disk.until_open_again(&store).await;
     saved(&store, 3, first).await;
 }
+
+/// What the failed sync left in the cache reads as if it were on the disk, for a new process too.
+#[tokio::test]
+async fn a_restart_after_a_failed_sync_writes_the_cache_anew() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let syncs = || *disk.0.syncs.borrow();
+    let store = disk.open(folder.path()).await;
+    let first = saved(&store, 1, Expected::Absent).await;
+    disk.break_by([Fault::Sync, Fault::At(Step::Open)]);
+    store.save(&key(), row(2), first).await.unwrap();
+    store.close().await;
+    // It may fail there as well: it is not forgotten.
+    let opened = SledStore::open_on(Arc::new(disk.clone()), folder.path()).await;
+    assert!(is_unavailable(opened));
+
+    disk.heal();
+    for expected in [2, 1] {
+        let before = syncs();
+        let store = disk.open(folder.path()).await;
+        // One of what was written anew, once, and one of each open.
+        assert_eq!(syncs() - before, expected);
+        assert!(store.load(&key()).await.unwrap().is_some());
+        store.close().await;
+    }
+}
+
+#[tokio::test]
+async fn an_open_that_could_not_sync_has_the_next_write_the_cache_anew() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    disk.open(folder.path()).await.close().await;
+    for fault in [
+        Fault::Sync,
+        Fault::At(Step::Flush),
+        Fault::PanicAt(Step::Flush),
+    ] {
+        disk.break_by([fault]);
+        let opened = SledStore::open_on(Arc::new(disk.clone()), folder.path()).await;
+        assert!(opened.is_err());
+        disk.heal();
+        let before = *disk.0.syncs.borrow();
+        disk.open(folder.path()).await.close().await;
+        assert_eq!(*disk.0.syncs.borrow() - before, 2, "{fault:?}");
+    }
+}

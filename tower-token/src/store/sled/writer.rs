@@ -200,6 +200,9 @@ impl Run {
         }
         if dirty && failure.is_none() {
             failure = self.door.engine(Engine::sync).err();
+            if failure.is_some() {
+                self.folder.suspect();
+            }
         }
         let synced = failure.is_none();
         match failure {
