@@ -279,7 +279,7 @@ async fn what_was_read_before_a_failure_is_read_again() {
     store
         .pending
         .add(&RowKey::from_bytes(&[8; RowKey::LEN]).unwrap());
-    let fail = |_: &Option<Row>, _: &dyn Fn(&RowKey) -> bool| {
+    let fail = |_: &Option<Row>, _: &Pending| {
         let error = StoreError::new(StoreErrorKind::Unavailable, "as told");
         store.door.shut(error);
         false
@@ -428,4 +428,87 @@ async fn an_open_that_could_not_sync_has_the_next_write_the_cache_anew() {
         disk.open(folder.path()).await.close().await;
         assert_eq!(*disk.0.syncs.borrow() - before, 2, "{fault:?}");
     }
+}
+
+#[tokio::test]
+async fn a_removal_that_is_not_synced_is_not_listed_as_done() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let store = Arc::new(disk.open(folder.path()).await);
+    let Expected::Version(version) = saved(&store, 1, Expected::Absent).await else {
+        panic!("not saved");
+    };
+    disk.break_by([Fault::Hang]);
+    let mut syncs = disk.0.syncs.subscribe();
+    syncs.mark_unchanged();
+    let purger = Arc::clone(&store);
+    let purge = tokio::spawn(async move { purger.purge(&key(), version).await });
+    syncs.changed().await.unwrap();
+    // Applied now, and on no disk.
+    let reads = [0, 1, 2].map(|what| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            match what {
+                0 => store.load(&key()).await.unwrap().is_none(),
+                1 => store.list(key().group()).await.unwrap().is_empty(),
+                _ => store.scan(None, 10).await.unwrap().is_empty(),
+            }
+        })
+    });
+    // What lies elsewhere does not wait.
+    let behind = RowKey::from_bytes(&[8; RowKey::LEN]).unwrap();
+    assert!(store.list(behind.group()).await.unwrap().is_empty());
+    assert!(store.scan(Some(&behind), 10).await.unwrap().is_empty());
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert!(reads.iter().all(|read| !read.is_finished()));
+    disk.heal();
+    for read in reads {
+        assert!(read.await.unwrap());
+    }
+    assert!(purge.await.unwrap().unwrap());
+}
+
+/// Of those that never end, too.
+#[tokio::test]
+async fn a_read_waits_for_the_saves_before_it_alone() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let store = disk.open(folder.path()).await;
+    saved(&store, 1, Expected::Absent).await;
+    store.pending.add(&key());
+    assert!(store.load(&key()).await.unwrap().is_some());
+    assert_eq!(store.scan(None, 10).await.unwrap().len(), 1);
+    assert_eq!(store.list(key().group()).await.unwrap().len(), 1);
+}
+
+/// Its token would be refreshed a second time.
+#[tokio::test]
+async fn a_save_that_was_accepted_is_read_though_its_caller_is_gone() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let store = Arc::new(disk.open(folder.path()).await);
+    let first = saved(&store, 1, Expected::Absent).await;
+    disk.break_by([Fault::Hang]);
+    let mut syncs = disk.0.syncs.subscribe();
+    syncs.mark_unchanged();
+    let save = |key: RowKey, byte, expected| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.save(&key, row(byte), expected).await })
+    };
+    let other = RowKey::from_bytes(&[8; RowKey::LEN]).unwrap();
+    let before = save(other, 1, Expected::Absent);
+    syncs.changed().await.unwrap();
+    // Waits for the next round, and is not applied yet.
+    let gone = save(key(), 2, first);
+    while !store.pending.has(&key()) {
+        tokio::task::yield_now().await;
+    }
+    gone.abort();
+    let reader = Arc::clone(&store);
+    let read = tokio::spawn(async move { reader.load(&key()).await });
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    disk.heal();
+    assert!(before.await.unwrap().is_ok());
+    assert_eq!(read.await.unwrap().unwrap().unwrap().bytes[0], 2);
 }
