@@ -19,8 +19,8 @@ pub(super) struct Door {
 
 enum State {
     Open(Box<Engine>),
-    /// Because of this, for now.
-    Away(Arc<StoreError>),
+    /// Because of this, for now, and as what callers are told.
+    Away(Arc<StoreError>, StoreErrorKind),
     /// For good.
     Gone,
 }
@@ -52,7 +52,7 @@ impl Door {
     ) -> Result<T, StoreError> {
         match &*self.state.read() {
             State::Open(engine) => guarded(|| ask(engine)),
-            State::Away(reason) => Err(away(reason)),
+            State::Away(reason, kind) => Err(away(reason, *kind)),
             State::Gone => Err(closed()),
         }
     }
@@ -72,11 +72,18 @@ impl Door {
         self.turn.load(Ordering::Acquire)
     }
 
-    /// Lets go of an engine that cannot be trusted any more.
+    /// Lets go of an engine that cannot be trusted any more. Whether anything is damaged is for
+    /// the next open to say.
     pub(super) fn shut(&self, reason: StoreError) {
-        self.set(State::Away(Arc::new(reason)));
+        self.set(State::Away(Arc::new(reason), StoreErrorKind::Unavailable));
         // After: whoever sees the new turn does not get the old engine.
         self.turn.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// It was tried to open it again.
+    pub(super) fn stay_shut(&self, reason: StoreError) {
+        let kind = reason.kind();
+        self.set(State::Away(Arc::new(reason), kind));
     }
 
     pub(super) fn open(&self, engine: Engine) {
@@ -106,12 +113,15 @@ impl Door {
     }
 }
 
-fn away(reason: &Arc<StoreError>) -> StoreError {
-    let message = format!(
-        "the token store failed and takes no writes: it is being opened again until that works, \
-         and no restart is needed ({reason})"
-    );
-    StoreError::new(StoreErrorKind::Unavailable, message).with_source(Arc::clone(reason))
+fn away(reason: &Arc<StoreError>, kind: StoreErrorKind) -> StoreError {
+    let message = match kind {
+        StoreErrorKind::Unavailable => format!(
+            "the token store failed and takes no writes: it is being opened again until that \
+             works, and no restart is needed ({reason})"
+        ),
+        _ => format!("the token store failed, and cannot be opened again: {reason}"),
+    };
+    StoreError::new(kind, message).with_source(Arc::clone(reason))
 }
 
 fn closed() -> StoreError {

@@ -112,7 +112,8 @@ impl Engine {
         if noted > last {
             let what = format!(
                 "its log was cut off, and acknowledged writes are missing: it ends at {last} \
-                 instead of {noted}"
+                 instead of {noted} (removing {} accepts that they are lost)",
+                Tail::FILE
             );
             return Err(damaged(folder.path(), &what));
         }

@@ -39,8 +39,12 @@ use crate::clock::{Clock, SystemClock};
 ///
 /// After a write that failed (a full disk, a failing one) nothing is acknowledged or read until
 /// sled was opened anew. That is tried by itself, at once and then every few seconds, for as
-/// long as the store lives; it gives [`StoreErrorKind::Unavailable`] meanwhile, and keeps
-/// its folder.
+/// long as the store lives; it gives [`StoreErrorKind::Unavailable`] meanwhile (or what
+/// else the attempt came to), and keeps its folder.
+///
+/// To copy its folder, close the store first, or take a snapshot of the file system: the files
+/// of a copy made meanwhile do not fit together. A store whose last writes are missing is not
+/// opened; that is [`StoreErrorKind::Damaged`], and its message says what to do.
 ///
 /// One process at a time: a second one gets [`StoreErrorKind::InUse`]. Damage is noticed
 /// by unwinding, so do not build with `panic = "abort"`.
@@ -392,6 +396,10 @@ mod tests {
         let error = SledStore::open(&earlier).await.unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::Damaged);
         assert!(error.to_string().contains("writes are missing"), "{error}");
+        // Whoever would rather go on without them is told how.
+        assert!(error.to_string().contains(Tail::FILE), "{error}");
+        std::fs::remove_file(earlier.join(Tail::FILE)).unwrap();
+        SledStore::open(&earlier).await.unwrap();
     }
 
     fn copy_files(from: &Path, to: &Path) {

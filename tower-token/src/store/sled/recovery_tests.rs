@@ -512,3 +512,21 @@ async fn a_save_that_was_accepted_is_read_though_its_caller_is_gone() {
     assert!(before.await.unwrap().is_ok());
     assert_eq!(read.await.unwrap().unwrap().unwrap().bytes[0], 2);
 }
+
+/// Nobody should wait for that to pass.
+#[tokio::test]
+async fn damage_that_is_found_when_it_is_opened_again_is_told_as_damage() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let store = disk.open(folder.path()).await;
+    let first = saved(&store, 1, Expected::Absent).await;
+    disk.break_by([Fault::Sync, Fault::At(Step::Open)]);
+    store.save(&key(), row(2), first).await.unwrap();
+    File::create(folder.path().join("db")).unwrap();
+    disk.heal();
+    disk.until_open_again(&store).await;
+    let error = store.load(&key()).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Damaged, "{error}");
+    assert!(!error.to_string().contains("no restart"), "{error}");
+    let saved = store.save(&key(), row(3), first).await.unwrap_err();
+    assert_eq!(saved.kind(), StoreErrorKind::Damaged);
+}

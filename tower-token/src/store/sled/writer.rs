@@ -257,7 +257,7 @@ impl Run {
             let opened = self.folder.recover();
             match opened.and_then(|()| Engine::open(&mut self.folder)) {
                 Ok(engine) => return self.door.open(engine),
-                Err(error) => self.door.shut(error),
+                Err(error) => self.door.stay_shut(error),
             }
         }
     }
@@ -273,7 +273,10 @@ impl Run {
         let all = async {
             while let Some(command) = queue.recv().await {
                 match command {
-                    Command::Save(save) => self.answer(save, Err(failed())),
+                    Command::Save(save) => {
+                        let why = self.door.check().err().unwrap_or_else(failed);
+                        self.answer(save, Err(why));
+                    }
                     Command::Barrier(reply) => drop(reply.send(())),
                     Command::Suspect => {}
                     Command::Close => queue.close(),
