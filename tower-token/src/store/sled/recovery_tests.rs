@@ -30,7 +30,9 @@ struct Faulty(Arc<Shared>);
 struct Shared {
     faults: Mutex<HashSet<Fault>>,
     changed: Condvar,
-    /// How often sled was opened, and how often a sync was begun.
+    /// How often it was tried to open sled, how often it was opened, and how often a sync was
+    /// begun.
+    tried: watch::Sender<u32>,
     opened: watch::Sender<u32>,
     syncs: watch::Sender<u32>,
 }
@@ -40,6 +42,7 @@ impl Default for Shared {
         Self {
             faults: Mutex::default(),
             changed: Condvar::new(),
+            tried: watch::Sender::new(0),
             opened: watch::Sender::new(0),
             syncs: watch::Sender::new(0),
         }
@@ -82,6 +85,9 @@ impl Faulty {
 
 impl Disk for Faulty {
     fn before(&self, step: Step) -> io::Result<()> {
+        if step == Step::Open {
+            self.0.tried.send_modify(|tried| *tried += 1);
+        }
         assert!(!self.has(Fault::PanicAt(step)), "as told");
         if self.has(Fault::At(step)) {
             return Err(io::ErrorKind::StorageFull.into());
@@ -529,4 +535,30 @@ async fn damage_that_is_found_when_it_is_opened_again_is_told_as_damage() {
     assert!(!error.to_string().contains("no restart"), "{error}");
     let saved = store.save(&key(), row(3), first).await.unwrap_err();
     assert_eq!(saved.kind(), StoreErrorKind::Damaged);
+}
+
+/// It may be large, and the disk is full.
+#[tokio::test]
+async fn the_file_is_written_anew_once_after_a_failed_sync_and_not_after_another_failure() {
+    for fault in FAULTS {
+        let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+        let syncs = || *disk.0.syncs.borrow();
+        let store = disk.open(folder.path()).await;
+        let first = saved(&store, 1, Expected::Absent).await;
+        let before = syncs();
+        disk.break_by([fault, Fault::At(Step::Open)]);
+        let outcome = store.save(&key(), row(2), first).await.unwrap();
+        assert_eq!(outcome, SaveOutcome::Unknown);
+        disk.mend(fault);
+
+        // The first try was that of the first open.
+        let mut tried = disk.0.tried.subscribe();
+        tried.wait_for(|tried| *tried >= 2).await.unwrap();
+        let written_anew = syncs();
+        if [Fault::At(Step::Apply), Fault::PanicAt(Step::Apply)].contains(&fault) {
+            assert_eq!(written_anew, before, "{fault:?}");
+        }
+        tried.wait_for(|tried| *tried >= 4).await.unwrap();
+        assert_eq!(syncs(), written_anew, "{fault:?}");
+    }
 }
