@@ -59,16 +59,19 @@ impl Engine {
         let engine = guarded(|| {
             folder.tidy()?;
             folder.disk.before(Step::Open).map_err(from_io)?;
+            let db = open_db(folder.path())?;
+            check_format(&db, folder)?;
+            folder.is_ours();
+            let used = number(&db, VERSIONS_KEY)?;
             let engine = Self {
-                db: open_db(folder.path())?,
+                db,
                 file: folder.db()?,
-                next_version: AtomicU64::new(0),
-                reserved: AtomicU64::new(0),
+                next_version: AtomicU64::new(used + 1),
+                reserved: AtomicU64::new(used),
                 tail: folder.tail()?,
-                synced: AtomicU64::new(0),
+                synced: AtomicU64::new(used),
                 disk: Arc::clone(&folder.disk),
             };
-            engine.check_format(folder)?;
             let last = engine.check_tail(folder)?;
             guarded(|| engine.sync()).inspect_err(|_| folder.suspect())?;
             // After: it must not say more than what is on the disk.
@@ -80,34 +83,9 @@ impl Engine {
         Ok(engine)
     }
 
-    fn check_format(&self, folder: &Folder) -> Result<(), StoreError> {
-        let path = folder.path();
-        match self.db.get(FORMAT_KEY).map_err(from_sled)? {
-            Some(format) if format == FORMAT => {}
-            Some(_) => return Err(damaged(path, "it is of another version of tower-token")),
-            None if self.db.is_empty() && folder.opened => {
-                return Err(damaged(path, "it was emptied"));
-            }
-            None if self.db.is_empty() => {
-                self.db.insert(FORMAT_KEY, FORMAT).map_err(from_sled)?;
-            }
-            None => {
-                return Err(damaged(
-                    path,
-                    "it is a sled database, but not a token store",
-                ));
-            }
-        }
-        let used = self.number(VERSIONS_KEY)?;
-        self.next_version.store(used + 1, Ordering::Relaxed);
-        self.reserved.store(used, Ordering::Relaxed);
-        self.synced.store(used, Ordering::Relaxed);
-        Ok(())
-    }
-
     /// Whether what was acknowledged last is there. Where the log ends.
     fn check_tail(&self, folder: &Folder) -> Result<u64, StoreError> {
-        let last = self.number(LAST_KEY)?;
+        let last = number(&self.db, LAST_KEY)?;
         let noted = self.tail.read().map_err(from_io)?;
         if noted > last {
             let what = format!(
@@ -123,14 +101,6 @@ impl Engine {
     fn note_tail(&self, last: u64) -> Result<(), StoreError> {
         self.tail.write(last).map_err(from_io)?;
         self.tail.sync().map_err(from_io)
-    }
-
-    /// One of our own marks; 0 where there is none yet.
-    fn number(&self, key: &[u8]) -> Result<u64, StoreError> {
-        let value = self.db.get(key).map_err(from_sled)?;
-        let number =
-            value.and_then(|value| Some(u64::from_be_bytes(value.as_ref().try_into().ok()?)));
-        Ok(number.unwrap_or(0))
     }
 
     pub(super) fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
@@ -296,6 +266,32 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn check_format(db: &Db, folder: &Folder) -> Result<(), StoreError> {
+    let path = folder.path();
+    // Besides sled's own tree there may be others; we have none.
+    let is_empty = db.is_empty() && db.tree_names().len() <= 1;
+    match db.get(FORMAT_KEY).map_err(from_sled)? {
+        Some(format) if format == FORMAT => Ok(()),
+        Some(_) => Err(damaged(path, "it is of another version of tower-token")),
+        None if is_empty && folder.opened => Err(damaged(path, "it was emptied")),
+        None if is_empty => {
+            db.insert(FORMAT_KEY, FORMAT).map_err(from_sled)?;
+            Ok(())
+        }
+        None => Err(damaged(
+            path,
+            "it is a sled database, but not a token store",
+        )),
+    }
+}
+
+/// One of our own marks; 0 where there is none yet.
+fn number(db: &Db, key: &[u8]) -> Result<u64, StoreError> {
+    let value = db.get(key).map_err(from_sled)?;
+    let number = value.and_then(|value| Some(u64::from_be_bytes(value.as_ref().try_into().ok()?)));
+    Ok(number.unwrap_or(0))
 }
 
 impl Drop for Engine {

@@ -32,7 +32,8 @@ pub(super) struct Folder {
     lock: File,
     /// Whether what reads as if it were on the disk may not be there.
     suspect: bool,
-    /// Another program's database is not for us to tidy up.
+    /// Whether a store of ours was found in it. Another program's database is not for us to
+    /// tidy up.
     ours: bool,
     /// Whether this process had it open: then it cannot be empty.
     pub(super) opened: bool,
@@ -73,6 +74,11 @@ impl Folder {
         let _ = mark(&self.lock, SUSPECT);
     }
 
+    /// A store of ours was found in it, or it was empty.
+    pub(super) fn is_ours(&mut self) {
+        self.ours = true;
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -100,7 +106,7 @@ impl Folder {
     /// A kill while sled writes a snapshot leaves a file that stops the next open (sled 1527,
     /// 1533). It was never renamed, so nothing in it counts.
     pub(super) fn tidy(&self) -> Result<(), StoreError> {
-        if !self.ours && !self.opened {
+        if !self.ours {
             return Ok(());
         }
         remove_unfinished_snapshots(&self.path)
@@ -149,6 +155,16 @@ impl Folder {
             self.path.display()
         );
         Err(StoreError::new(StoreErrorKind::Unavailable, message))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // The only thing that was put into a folder that is refused. The next open would take
+        // it for a sign of ours.
+        if !self.ours {
+            let _ = fs::remove_file(self.path.join(LOCK));
+        }
     }
 }
 

@@ -364,14 +364,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_folder_that_is_no_token_store_is_refused_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        {
-            let other = sled::open(folder.path()).unwrap();
-            other.insert(b"somebody's", b"data").unwrap();
-            other.flush().unwrap();
+        for tree in ["", "a tree of theirs"] {
+            let folder = tempfile::tempdir().unwrap();
+            {
+                let other = sled::open(folder.path()).unwrap();
+                let insert = |into: &sled::Tree| into.insert(b"somebody's", b"data").unwrap();
+                match tree {
+                    "" => insert(&other),
+                    name => insert(&other.open_tree(name).unwrap()),
+                };
+                other.flush().unwrap();
+            }
+            let theirs = folder.path().join("snap.0000000000000AAA.generating");
+            for under_way in [false, true] {
+                if under_way {
+                    std::fs::write(&theirs, b"under way").unwrap();
+                }
+                let error = SledStore::open(folder.path()).await.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Damaged, "{error}");
+                assert_eq!(theirs.exists(), under_way);
+                for entry in std::fs::read_dir(folder.path()).unwrap() {
+                    let name = entry.unwrap().file_name().into_string().unwrap();
+                    assert!(!name.starts_with("tower-token"), "{name}");
+                }
+            }
         }
-        let error = SledStore::open(folder.path()).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Damaged);
     }
 
     /// sled alone opens it, without a word about what is missing.
