@@ -9,7 +9,11 @@
 //! expect to replace the same version. It says of each save when it begins and when it is
 //! acknowledged; this process keeps the books. Every round ends by SIGKILL at a random moment, at
 //! least 100 acknowledgements in; every other one begins with a child that is killed while
-//! it opens the store. Then a fresh process looks at every row.
+//! it opens the store; of 10 rounds or more, one at least has to hit that. Then a fresh process
+//! looks at every row.
+//!
+//! What was written outlives a kill whether it was synced or not: that a save is acknowledged
+//! before its sync is for `power-cut` to find.
 
 #![allow(clippy::print_stdout)]
 
@@ -92,7 +96,9 @@ fn run(store: &str, rounds: u32) -> Result<bool, BoxError> {
         books.totals.violations
     );
     println!("{}", books.totals);
-    Ok(books.totals.are_good() && fewest >= ACKED)
+    // In a few rounds none may have been hit.
+    let opens_hit = kills_in_open > 0 || rounds < 10;
+    Ok(books.totals.are_good() && fewest >= ACKED && opens_hit)
 }
 
 /// Kills a child soon after it began to open the store. Whether it had not finished.
