@@ -363,6 +363,8 @@ mod tests {
     }
 
     #[tokio::test]
+    // Another program's.
+    #[allow(clippy::disallowed_methods)]
     async fn a_folder_that_is_no_token_store_is_refused_and_left_alone() {
         for tree in ["", "a tree of theirs"] {
             let folder = tempfile::tempdir().unwrap();
