@@ -9,6 +9,7 @@ mod a_failing_service_is_left_alone;
 mod a_real_oauth_server_agrees;
 mod a_refusal_may_be_no_401;
 mod a_request_is_healed_once;
+mod a_store_that_is_broken_says_so;
 mod a_token_goes_nowhere_else;
 mod a_token_goes_where_its_api_wants_it;
 mod a_user_is_asked_for_a_code;

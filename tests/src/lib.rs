@@ -1,13 +1,16 @@
 //! What the promises share: a real OAuth server, a token service that does as it is
 //! told, and a detector of leaks.
 
+pub mod acked;
 pub mod broken;
 pub mod child;
+pub mod concurrent;
 pub mod door;
 pub mod fake;
 pub mod flaky;
 pub mod leaks;
 pub mod mesh;
+pub mod mounted;
 pub mod oidc;
 pub mod recorder;
 pub mod veiled;

@@ -1,27 +1,27 @@
 //! sled itself; named in this file only.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::iter;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fs2::FileExt as _;
 use sled::{Batch, Db};
 
 use super::super::contract::{
     Expected, Group, Row, RowKey, SealedRow, StoreError, StoreErrorKind, Version,
 };
+use super::disk::{Disk, Step};
+use super::folder::{Folder, advice};
 use super::layout::{Head, chunk_key, cut, due_first, due_key, due_row, due_until};
+use super::tail::Tail;
 use crate::clock::Timestamp;
 
-/// Held for as long as the folder is open; its file stays.
-const LOCK: &str = "tower-token.lock";
 /// Marks a folder as ours, and says how rows lie in it.
 const FORMAT_KEY: &[u8] = b"tower-token format";
 const FORMAT: &[u8] = b"2";
@@ -30,71 +30,77 @@ const VERSIONS_KEY: &[u8] = b"tower-token versions";
 /// How many versions are set aside at a time.
 const VERSIONS: u64 = 1 << 16;
 
-/// An open folder. Fields drop in order: the lock goes last.
+/// The last version of the last group, behind all of it.
+const LAST_KEY: &[u8] = b"tower-token last";
+
+/// sled, open in a folder that is ours.
 pub(super) struct Engine {
     db: Db,
     /// Our own handle of sled's file, to sync it.
     file: File,
     next_version: AtomicU64,
     reserved: AtomicU64,
-    _lock: File,
+    tail: Tail,
+    /// The last version that was put on the disk.
+    synced: AtomicU64,
+    disk: Arc<dyn Disk>,
+}
+
+/// What became of a save.
+pub(super) enum Applied {
+    Saved(Version),
+    Conflict,
+    /// What is there cannot be read, so nothing was written.
+    Unreadable(StoreError),
 }
 
 impl Engine {
-    pub(super) fn open(folder: &Path) -> Result<Self, StoreError> {
-        let made = make_folder(folder)
-            .map_err(|error| unavailable(folder, "cannot be made").with_source(error))?;
-        // Another program's database is not for us to tidy up.
-        let ours = folder.join(LOCK).exists();
-        let lock = lock(folder)?;
-        if ours {
-            remove_unfinished_snapshots(folder)
-                .map_err(|error| unavailable(folder, "cannot be cleaned").with_source(error))?;
-        }
-        // Damaged files make sled panic. `panic = "abort"` would defeat this.
-        let db = catch_unwind(AssertUnwindSafe(|| open_db(folder)))
-            .unwrap_or_else(|_| Err(damaged(folder, "sled gave up reading it")))?;
-        let file = File::options()
-            .write(true)
-            .open(folder.join("db"))
-            .map_err(|error| unavailable(folder, "has no db file").with_source(error))?;
-        let engine = Self {
-            db,
-            file,
-            next_version: AtomicU64::new(0),
-            reserved: AtomicU64::new(0),
-            _lock: lock,
-        };
-        engine.check_format(folder)?;
-        engine.sync()?;
-        // The files' own entries in their folders must outlive a power cut, too.
-        for folder in iter::once(folder).chain(made.iter().map(PathBuf::as_path)) {
-            sync_folder(folder)
-                .map_err(|error| unavailable(folder, "cannot be synced").with_source(error))?;
-        }
+    pub(super) fn open(folder: &mut Folder) -> Result<Self, StoreError> {
+        let engine = guarded(|| {
+            folder.tidy()?;
+            folder.disk.before(Step::Open).map_err(from_io)?;
+            let db = open_db(folder.path())?;
+            check_format(&db, folder)?;
+            folder.is_ours();
+            let used = number(&db, VERSIONS_KEY)?;
+            let engine = Self {
+                db,
+                file: folder.db()?,
+                next_version: AtomicU64::new(used + 1),
+                reserved: AtomicU64::new(used),
+                tail: folder.tail()?,
+                synced: AtomicU64::new(used),
+                disk: Arc::clone(&folder.disk),
+            };
+            let last = engine.check_tail(folder)?;
+            guarded(|| engine.sync()).inspect_err(|_| folder.suspect())?;
+            // After: it must not say more than what is on the disk.
+            engine.note_tail(last)?;
+            folder.sync()?;
+            Ok(engine)
+        })?;
+        folder.opened = true;
         Ok(engine)
     }
 
-    fn check_format(&self, folder: &Path) -> Result<(), StoreError> {
-        match self.db.get(FORMAT_KEY).map_err(from_sled)? {
-            Some(format) if format == FORMAT => {}
-            Some(_) => return Err(damaged(folder, "it is of another version of tower-token")),
-            None if self.db.is_empty() => {
-                self.db.insert(FORMAT_KEY, FORMAT).map_err(from_sled)?;
-            }
-            None => {
-                return Err(damaged(
-                    folder,
-                    "it is a sled database, but not a token store",
-                ));
-            }
+    /// Whether what was acknowledged last is there. Where the log ends.
+    fn check_tail(&self, folder: &Folder) -> Result<u64, StoreError> {
+        let last = number(&self.db, LAST_KEY)?;
+        let noted = self.tail.read().map_err(from_io)?;
+        if noted > last {
+            let what = format!(
+                "its log was cut off, and acknowledged writes are missing: it ends at {last} \
+                 instead of {noted} (removing {} accepts that they are lost)",
+                Tail::FILE
+            );
+            return Err(damaged(folder.path(), &what));
         }
-        let used = self.db.get(VERSIONS_KEY).map_err(from_sled)?;
-        let used = used.and_then(|value| Some(u64::from_be_bytes(value.as_ref().try_into().ok()?)));
-        self.next_version
-            .store(used.unwrap_or(0) + 1, Ordering::Relaxed);
-        self.reserved.store(used.unwrap_or(0), Ordering::Relaxed);
-        Ok(())
+        Ok(last)
+    }
+
+    fn note_tail(&self, last: u64) -> Result<(), StoreError> {
+        self.tail.write(last).map_err(from_io)?;
+        self.tail.sync().map_err(from_io)
     }
 
     pub(super) fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
@@ -181,12 +187,17 @@ impl Engine {
         key: &RowKey,
         row: Option<&SealedRow>,
         expected: Expected,
-    ) -> Result<Option<Version>, StoreError> {
-        let old = self.db.get(key.as_bytes()).map_err(from_sled)?;
+    ) -> Result<Applied, StoreError> {
+        let looked = self.disk.before(Step::Look).map_err(from_io);
+        let old = match looked.and_then(|()| self.db.get(key.as_bytes()).map_err(from_sled)) {
+            Ok(old) => old,
+            Err(error) => return Ok(Applied::Unreadable(error)),
+        };
         let old = old.as_deref().map(head_of);
         if !expected.matches(old.as_ref().map(|head| head.version)) {
-            return Ok(None);
+            return Ok(Applied::Conflict);
         }
+        self.disk.before(Step::Apply).map_err(from_io)?;
         let version = self.take_version()?;
         let mut batch = Batch::default();
         if let Some(row) = row {
@@ -195,7 +206,7 @@ impl Engine {
             if chunks.is_empty() && !moved && old.as_ref().is_none_or(|old| old.chunks == 0) {
                 // Not a batch: that takes a lock which every reader shares.
                 self.db.insert(key.as_bytes(), head).map_err(from_sled)?;
-                return Ok(Some(version));
+                return Ok(Applied::Saved(version));
             }
             for (index, chunk) in (0u16..).zip(chunks) {
                 batch.insert(chunk_key(key, version, index), chunk);
@@ -212,7 +223,7 @@ impl Engine {
             batch.remove(&key.as_bytes()[..]);
         }
         self.db.apply_batch(batch).map_err(from_sled)?;
-        Ok(Some(version))
+        Ok(Applied::Saved(version))
     }
 
     /// The next version. Versions are set aside on the disk before they are used, so
@@ -239,17 +250,66 @@ impl Engine {
 
     /// Puts everything that was applied on the disk. sled's flush ends in
     /// `sync_file_range` on Linux, which a power cut undoes (sled 1452).
-    /// `sync_data` is `fdatasync` there, and a full barrier on macOS.
     pub(super) fn sync(&self) -> Result<(), StoreError> {
+        let last = self.next_version.load(Ordering::Relaxed) - 1;
+        let new = last > self.synced.load(Ordering::Relaxed);
+        if new {
+            let last = &last.to_be_bytes();
+            self.db.insert(LAST_KEY, last).map_err(from_sled)?;
+        }
+        self.disk.before(Step::Flush).map_err(from_io)?;
         self.db.flush().map_err(from_sled)?;
-        self.file.sync_data().map_err(|error| {
-            StoreError::new(
-                StoreErrorKind::Unavailable,
-                "the token store cannot be synced",
-            )
-            .with_source(error)
-        })
+        self.disk.sync(&self.file).map_err(from_io)?;
+        if new {
+            self.tail.write(last).map_err(from_io)?;
+            self.synced.store(last, Ordering::Relaxed);
+        }
+        Ok(())
     }
+}
+
+fn check_format(db: &Db, folder: &Folder) -> Result<(), StoreError> {
+    let path = folder.path();
+    // Besides sled's own tree there may be others; we have none.
+    let is_empty = db.is_empty() && db.tree_names().len() <= 1;
+    match db.get(FORMAT_KEY).map_err(from_sled)? {
+        Some(format) if format == FORMAT => Ok(()),
+        Some(_) => Err(damaged(path, "it is of another version of tower-token")),
+        None if is_empty && folder.opened => Err(damaged(path, "it was emptied")),
+        None if is_empty => {
+            db.insert(FORMAT_KEY, FORMAT).map_err(from_sled)?;
+            Ok(())
+        }
+        None => Err(damaged(
+            path,
+            "it is a sled database, but not a token store",
+        )),
+    }
+}
+
+/// One of our own marks; 0 where there is none yet.
+fn number(db: &Db, key: &[u8]) -> Result<u64, StoreError> {
+    let value = db.get(key).map_err(from_sled)?;
+    let number = value.and_then(|value| Some(u64::from_be_bytes(value.as_ref().try_into().ok()?)));
+    Ok(number.unwrap_or(0))
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // At the latest the system does it by itself.
+        let _ = self.tail.sync();
+    }
+}
+
+/// Damaged files make sled panic, on whatever is asked of it. `panic = "abort"` would defeat this.
+pub(super) fn guarded<T>(ask: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
+        Err(StoreError::new(
+            StoreErrorKind::Damaged,
+            "the token store is damaged, sled gave up reading it: restore its folder from a \
+             backup, or name another",
+        ))
+    })
 }
 
 /// Removes what lies beside the head of a row.
@@ -299,98 +359,31 @@ fn is_lock(error: &io::Error) -> bool {
         || error.to_string().contains("could not acquire lock")
 }
 
-/// Makes the folder, and returns those that got a new entry by that.
-fn make_folder(folder: &Path) -> io::Result<Vec<PathBuf>> {
-    let missing = folder.ancestors().take_while(|folder| !folder.exists());
-    let parents = missing
-        .filter_map(Path::parent)
-        .map(|parent| match parent.as_os_str() {
-            here if here.is_empty() => PathBuf::from("."),
-            _ => parent.to_owned(),
-        });
-    let parents = parents.collect();
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)?;
-    Ok(parents)
-}
-
-/// One process per folder. Taken before anything is touched: what looks left over may be
-/// another process's work under way.
-fn lock(folder: &Path) -> Result<File, StoreError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(folder.join(LOCK))
-        .map_err(|error| unavailable(folder, "cannot be written").with_source(error))?;
-    // A former handle of this process may need a moment to let go.
-    let contended = fs2::lock_contended_error().raw_os_error();
-    for _ in 0..20 {
-        match file.try_lock_exclusive() {
-            Ok(()) => return Ok(file),
-            Err(error) if error.raw_os_error() == contended => {
-                thread::sleep(Duration::from_millis(25));
-            }
-            Err(error) => return Err(unavailable(folder, "cannot be locked").with_source(error)),
-        }
-    }
-    Err(StoreError::new(
-        StoreErrorKind::InUse,
-        format!(
-            "{} is open in another process: an embedded store serves one process at a time, \
-             several need a shared store",
-            folder.display()
-        ),
-    ))
-}
-
-/// A kill while sled writes a snapshot leaves a file that stops the next open (sled 1527,
-/// 1533). It was never renamed, so nothing in it counts.
-fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-/// Windows has no such call; NTFS journals its folders.
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    #[cfg(not(unix))]
-    let _ = folder;
-    Ok(())
+fn from_io(error: io::Error) -> StoreError {
+    let message = format!(
+        "the token store cannot be read or written: {}",
+        advice(error.kind())
+    );
+    StoreError::new(StoreErrorKind::Unavailable, message).with_source(error)
 }
 
 fn from_sled(error: sled::Error) -> StoreError {
-    let (kind, message) = match error {
-        sled::Error::Corruption { .. } => (
-            StoreErrorKind::Damaged,
-            "the token store is damaged: restore its folder from a backup",
-        ),
-        sled::Error::Unsupported(_) => (
-            StoreErrorKind::Damaged,
-            "the token store is of another version of sled",
-        ),
-        _ => (
+    let damaged = |message| StoreError::new(StoreErrorKind::Damaged, message);
+    match error {
+        sled::Error::Io(error) => from_io(error),
+        sled::Error::Unsupported(_) => {
+            damaged("the token store is of another version of sled").with_source(error)
+        }
+        sled::Error::Corruption { .. } => {
+            damaged("the token store is damaged: restore its folder from a backup, or name another")
+                .with_source(error)
+        }
+        _ => StoreError::new(
             StoreErrorKind::Unavailable,
             "the token store cannot be read or written: look at its disk",
-        ),
-    };
-    StoreError::new(kind, message).with_source(error)
-}
-
-fn unavailable(folder: &Path, what: &str) -> StoreError {
-    let message = format!("the token store {} {what}", folder.display());
-    StoreError::new(StoreErrorKind::Unavailable, message)
+        )
+        .with_source(error),
+    }
 }
 
 fn damaged(folder: &Path, what: &str) -> StoreError {

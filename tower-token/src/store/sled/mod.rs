@@ -1,7 +1,13 @@
 //! The embedded store: sled with a durability protocol around it.
 
+mod disk;
+mod door;
 mod engine;
+mod folder;
 mod layout;
+#[cfg(test)]
+mod recovery_tests;
+mod tail;
 mod writer;
 
 use std::collections::HashMap;
@@ -10,9 +16,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
+use self::disk::{Disk, Real};
+use self::door::Door;
 use self::engine::Engine;
+use self::folder::Folder;
 use self::writer::Writer;
 use super::contract::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
@@ -28,6 +37,15 @@ use crate::clock::{Clock, SystemClock};
 /// and acknowledges all of it at once. Reads are inline and never wait for that, unless
 /// they ask for a row whose save is under way.
 ///
+/// After a write that failed (a full disk, a failing one) nothing is acknowledged or read until
+/// sled was opened anew. That is tried by itself, at once and then every few seconds, for as
+/// long as the store lives; it gives [`StoreErrorKind::Unavailable`] meanwhile (or what
+/// else the attempt came to), and keeps its folder.
+///
+/// To copy its folder, close the store first, or take a snapshot of the file system: the files
+/// of a copy made meanwhile do not fit together. A store whose last writes are missing is not
+/// opened; that is [`StoreErrorKind::Damaged`], and its message says what to do.
+///
 /// One process at a time: a second one gets [`StoreErrorKind::InUse`]. Damage is noticed
 /// by unwinding, so do not build with `panic = "abort"`.
 ///
@@ -42,8 +60,7 @@ use crate::clock::{Clock, SystemClock};
 /// # Ok(()) }
 /// ```
 pub struct SledStore {
-    /// `None` once closed.
-    engine: RwLock<Option<Arc<Engine>>>,
+    door: Arc<Door>,
     writer: Writer,
     pending: Arc<Pending>,
     leases: Leases,
@@ -70,26 +87,44 @@ impl Pending {
         }
     }
 
-    fn touches(&self, keys: impl FnOnce(&dyn Fn(&RowKey) -> bool) -> bool) -> bool {
-        let pending = self.0.lock();
-        !pending.is_empty() && keys(&|key| pending.contains_key(key))
+    fn has(&self, key: &RowKey) -> bool {
+        self.0.lock().contains_key(key)
+    }
+
+    fn has_any(&self, of_those: impl Fn(&RowKey) -> bool) -> bool {
+        self.0.lock().keys().any(of_those)
     }
 }
 
 impl SledStore {
     /// Opens the store in `folder`, which is made if it is not there.
     pub async fn open(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
-        let folder = folder.as_ref().to_owned();
-        let opened = tokio::task::spawn_blocking(move || Engine::open(&folder)).await;
-        let engine = opened.map_err(|error| {
+        Self::open_on(Arc::new(Real), folder.as_ref()).await
+    }
+
+    /// The same without our sync, as sled is published. It loses what it has acknowledged when the
+    /// power fails: for showing that a test of durability can fail.
+    #[cfg(feature = "testkit")]
+    #[doc(hidden)]
+    pub async fn open_unsynced(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Self::open_on(Arc::new(self::disk::Unsynced), folder.as_ref()).await
+    }
+
+    async fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
+        let path = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            let mut folder = Folder::take(&path, disk)?;
+            Engine::open(&mut folder).map(|engine| (folder, engine))
+        });
+        let (folder, engine) = opened.await.map_err(|error| {
             StoreError::new(StoreErrorKind::Unavailable, "the store was not opened")
                 .with_source(error)
         })??;
-        let engine = Arc::new(engine);
+        let door = Arc::new(Door::new(engine));
         let pending = Arc::new(Pending::default());
-        let writer = Writer::start(Arc::clone(&engine), Arc::clone(&pending))?;
+        let writer = Writer::start(folder, Arc::clone(&door), Arc::clone(&pending))?;
         Ok(Self {
-            engine: RwLock::new(Some(engine)),
+            door,
             writer,
             pending,
             leases: Leases::default(),
@@ -98,34 +133,50 @@ impl SledStore {
         })
     }
 
-    fn engine(&self) -> Result<Arc<Engine>, StoreError> {
-        self.engine.read().clone().ok_or_else(closed)
+    fn read<T>(
+        &self,
+        read: impl FnOnce(&Engine) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let found = self.door.read(read);
+        if found.is_err() {
+            self.writer.suspect();
+        }
+        found
     }
 
-    /// Reads, and reads again after the writer has caught up for as long as what was
-    /// read was still on its way to the disk.
+    /// Reads, and returns what was read when it is on the disk. `is_pending` says whether
+    /// what it shows, a removal too, may still be on its way there.
     async fn settled<T>(
         &self,
         read: impl Fn(&Engine) -> Result<T, StoreError>,
-        keys: impl Fn(&T, &dyn Fn(&RowKey) -> bool) -> bool,
+        is_pending: impl Fn(&T, &Pending) -> bool,
     ) -> Result<T, StoreError> {
         loop {
-            let found = read(&*self.engine()?)?;
+            let turn = self.door.turn();
+            let mut found = self.read(&read)?;
             // After the read: a save is pending from before it is applied until after
             // it is synced, so what was read is either pending now or on the disk.
-            if !self.pending.touches(|pending| keys(&found, pending)) {
-                // Last: a save that could not be synced is no longer pending either.
-                self.writer.check()?;
+            if is_pending(&found, &self.pending) {
+                // What was accepted before counts, even if its caller is gone.
+                self.writer.barrier().await?;
+                found = self.read(&read)?;
+                if is_pending(&found, &self.pending) {
+                    // Whatever was applied by then is synced when this is answered. Not read
+                    // once more, as saves may never end.
+                    self.writer.barrier().await?;
+                }
+            }
+            // Last: a save that could not be synced is no longer pending either.
+            if turn == self.door.turn() {
                 return Ok(found);
             }
-            self.writer.barrier().await?;
         }
     }
 }
 
 impl ByteStore for SledStore {
     async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        self.settled(|engine| engine.load(key), |_, pending| pending(key))
+        self.settled(|engine| engine.load(key), |_, pending| pending.has(key))
             .await
     }
 
@@ -144,7 +195,7 @@ impl ByteStore for SledStore {
         owner: LeaseOwner,
         ttl: Duration,
     ) -> Result<Lease, StoreError> {
-        self.engine()?;
+        self.door.check()?;
         Ok(self.leases.take(key, owner, ttl, self.clock.now()))
     }
 
@@ -156,7 +207,7 @@ impl ByteStore for SledStore {
     async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
         self.settled(
             |engine| engine.list(group),
-            |rows, pending| any_pending(rows, pending),
+            |_, pending| pending.has_any(|key| key.group() == group),
         )
         .await
     }
@@ -168,7 +219,14 @@ impl ByteStore for SledStore {
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
         self.settled(
             |engine| engine.scan(after, limit),
-            |rows, pending| any_pending(rows, pending),
+            |rows, pending| {
+                // Where it stopped; it went to the end if there were not enough.
+                let last = rows.last().filter(|_| rows.len() == limit);
+                pending.has_any(|key| {
+                    after.is_none_or(|after| key > after)
+                        && last.is_none_or(|(last, _)| key <= last)
+                })
+            },
         )
         .await
     }
@@ -179,19 +237,19 @@ impl ByteStore for SledStore {
         ttl: Duration,
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
         let now = self.clock.now();
-        let (mut claimed, mut failed) = (Vec::new(), None);
-        let entries = self.engine()?.due(now);
-        let keys = entries.map_while(|entry| match entry {
-            Ok(key) => Some((key, ())),
-            Err(error) => {
-                failed = Some(error);
-                None
-            }
-        });
-        let due = self.claims.take(keys, limit, ttl, now);
-        if let Some(error) = failed {
-            return Err(error);
-        }
+        let due = self.read(|engine| {
+            let mut failed = None;
+            let keys = engine.due(now).map_while(|entry| match entry {
+                Ok(key) => Some((key, ())),
+                Err(error) => {
+                    failed = Some(error);
+                    None
+                }
+            });
+            let due = self.claims.take(keys, limit, ttl, now);
+            failed.map_or(Ok(due), Err)
+        })?;
+        let mut claimed = Vec::new();
         for (key, ()) in due {
             // An entry may be ahead of its row, or behind it.
             // One that cannot be read now is due again later, and holds up no other.
@@ -212,19 +270,8 @@ impl ByteStore for SledStore {
     }
 
     async fn close(&self) {
-        let engine = self.engine.write().take();
-        if engine.is_some() {
-            self.writer.close().await;
-        }
+        self.writer.close().await;
     }
-}
-
-fn any_pending(rows: &[(RowKey, Row)], pending: &dyn Fn(&RowKey) -> bool) -> bool {
-    rows.iter().any(|(key, _)| pending(key))
-}
-
-fn closed() -> StoreError {
-    StoreError::new(StoreErrorKind::Closed, "the store was closed")
 }
 
 impl fmt::Debug for SledStore {
@@ -235,6 +282,7 @@ impl fmt::Debug for SledStore {
 
 #[cfg(test)]
 mod tests {
+    use super::tail::Tail;
     use super::*;
     use crate::store::contract_suite;
 
@@ -279,7 +327,11 @@ mod tests {
             let row = SealedRow::new(vec![7; 9_000], None);
             store.save(key, row, Expected::Absent).await.unwrap();
         }
-        store.engine().unwrap().harm(&keys[0], &keys[1]);
+        let harm = |engine: &Engine| {
+            engine.harm(&keys[0], &keys[1]);
+            Ok(())
+        };
+        store.door.read(harm).unwrap();
         for key in &keys {
             let found = store.load(key).await.unwrap().unwrap();
             assert!(found.bytes.is_empty());
@@ -311,31 +363,71 @@ mod tests {
     }
 
     #[tokio::test]
+    // Another program's.
+    #[allow(clippy::disallowed_methods)]
     async fn a_folder_that_is_no_token_store_is_refused_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        {
-            let other = sled::open(folder.path()).unwrap();
-            other.insert(b"somebody's", b"data").unwrap();
-            other.flush().unwrap();
+        for tree in ["", "a tree of theirs"] {
+            let folder = tempfile::tempdir().unwrap();
+            {
+                let other = sled::open(folder.path()).unwrap();
+                let insert = |into: &sled::Tree| into.insert(b"somebody's", b"data").unwrap();
+                match tree {
+                    "" => insert(&other),
+                    name => insert(&other.open_tree(name).unwrap()),
+                };
+                other.flush().unwrap();
+            }
+            let theirs = folder.path().join("snap.0000000000000AAA.generating");
+            for under_way in [false, true] {
+                if under_way {
+                    std::fs::write(&theirs, b"under way").unwrap();
+                }
+                let error = SledStore::open(folder.path()).await.unwrap_err();
+                assert_eq!(error.kind(), StoreErrorKind::Damaged, "{error}");
+                assert_eq!(theirs.exists(), under_way);
+                for entry in std::fs::read_dir(folder.path()).unwrap() {
+                    let name = entry.unwrap().file_name().into_string().unwrap();
+                    assert!(!name.starts_with("tower-token"), "{name}");
+                }
+            }
         }
-        let error = SledStore::open(folder.path()).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Damaged);
     }
 
+    /// sled alone opens it, without a word about what is missing.
     #[tokio::test]
-    async fn a_row_is_not_read_before_its_save_is_acknowledged() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Arc::new(SledStore::open(folder.path()).await.unwrap());
-        let key = RowKey::from_bytes(&[7; RowKey::LEN]).unwrap();
-        // Pending from before it is applied: a read waits for the writer to come by.
-        store.pending.add(&key);
-        let reader = Arc::clone(&store);
-        let read = tokio::spawn(async move { reader.load(&key).await });
-        for _ in 0..100 {
-            tokio::task::yield_now().await;
+    async fn a_log_that_ends_too_soon_is_noticed() {
+        let parent = tempfile::tempdir().unwrap();
+        let (folder, earlier) = (parent.path().join("now"), parent.path().join("earlier"));
+        let key = |id| RowKey::from_bytes(&[id; RowKey::LEN]).unwrap();
+        for (id, put_away) in [(1, true), (2, false)] {
+            let store = SledStore::open(&folder).await.unwrap();
+            let row = SealedRow::new(vec![id; 20_000], None);
+            let saved = store.save(&key(id), row, Expected::Absent).await;
+            assert!(matches!(saved.unwrap(), SaveOutcome::Saved(_)));
+            store.close().await;
+            if put_away {
+                copy_files(&folder, &earlier);
+            }
         }
-        assert!(!read.is_finished());
-        store.pending.remove(&key);
-        assert!(read.await.unwrap().unwrap().is_none());
+        SledStore::open(&folder).await.unwrap().close().await;
+        // The same log without its end: all as it was, but for the file beside it.
+        std::fs::copy(folder.join(Tail::FILE), earlier.join(Tail::FILE)).unwrap();
+        let error = SledStore::open(&earlier).await.unwrap_err();
+        assert_eq!(error.kind(), StoreErrorKind::Damaged);
+        assert!(error.to_string().contains("writes are missing"), "{error}");
+        // Whoever would rather go on without them is told how.
+        assert!(error.to_string().contains(Tail::FILE), "{error}");
+        std::fs::remove_file(earlier.join(Tail::FILE)).unwrap();
+        SledStore::open(&earlier).await.unwrap();
+    }
+
+    fn copy_files(from: &Path, to: &Path) {
+        std::fs::create_dir(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_type().unwrap().is_file() {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
     }
 }

@@ -1,51 +1,67 @@
 //! One thread that writes: it takes what is queued, applies it, flushes and syncs once,
-//! then acknowledges all of it.
+//! then acknowledges all of it. When that fails it lets go of the engine, and opens it
+//! again until that works.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::super::contract::{
     Expected, RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind, Version,
 };
-use super::engine::Engine;
-use super::{Pending, closed};
+use super::Pending;
+use super::door::Door;
+use super::engine::{Applied, Engine};
+use super::folder::Folder;
 
 /// How many saves may wait; a caller beyond that waits for a place.
 const QUEUE: usize = 1_024;
-
-type SaveReply = oneshot::Sender<Result<SaveOutcome, StoreError>>;
+/// Between attempts to open again: after the first, and at most.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 enum Command {
-    Save {
-        key: RowKey,
-        /// `None`: the row is removed.
-        row: Option<SealedRow>,
-        expected: Expected,
-        reply: SaveReply,
-    },
+    Save(Save),
     /// Answered when every save before it was.
     Barrier(oneshot::Sender<()>),
-    /// Answered when the thread has let go of the engine.
-    Close(oneshot::Sender<()>),
+    /// A read failed: whether the engine can be trusted is to be seen.
+    Suspect,
+    /// Nothing is accepted after it.
+    Close,
+}
+
+struct Save {
+    key: RowKey,
+    /// `None`: the row is removed.
+    row: Option<SealedRow>,
+    expected: Expected,
+    reply: oneshot::Sender<Result<SaveOutcome, StoreError>>,
 }
 
 pub(super) struct Writer {
     commands: mpsc::Sender<Command>,
+    /// Closes when the thread has let go of everything.
+    gone: watch::Receiver<()>,
+    door: Arc<Door>,
     pending: Arc<Pending>,
-    failed: Arc<AtomicBool>,
 }
 
 impl Writer {
-    pub(super) fn start(engine: Arc<Engine>, pending: Arc<Pending>) -> Result<Self, StoreError> {
+    pub(super) fn start(
+        folder: Folder,
+        door: Arc<Door>,
+        pending: Arc<Pending>,
+    ) -> Result<Self, StoreError> {
         let (commands, queue) = mpsc::channel(QUEUE);
-        let failed = Arc::new(AtomicBool::new(false));
+        let (alive, gone) = watch::channel(());
         let run = Run {
-            engine,
+            door: Arc::clone(&door),
             pending: Arc::clone(&pending),
-            failed: Arc::clone(&failed),
+            wait: Duration::ZERO,
+            folder,
+            _alive: alive,
         };
         thread::Builder::new()
             .name(String::from("tower-token-sled"))
@@ -59,8 +75,9 @@ impl Writer {
             })?;
         Ok(Self {
             commands,
+            gone,
+            door,
             pending,
-            failed,
         })
     }
 
@@ -68,7 +85,7 @@ impl Writer {
         match self.save(key, None, Expected::Version(version)).await? {
             SaveOutcome::Saved(_) => Ok(true),
             SaveOutcome::Conflict => Ok(false),
-            SaveOutcome::Unknown => Err(self.gone()),
+            SaveOutcome::Unknown => Err(self.why()),
         }
     }
 
@@ -78,16 +95,16 @@ impl Writer {
         row: Option<SealedRow>,
         expected: Expected,
     ) -> Result<SaveOutcome, StoreError> {
-        self.check()?;
-        let place = self.commands.reserve().await.map_err(|_| self.gone())?;
+        self.door.check()?;
+        let place = self.commands.reserve().await.map_err(|_| self.why())?;
         let (reply, answer) = oneshot::channel();
         self.pending.add(&key);
-        place.send(Command::Save {
+        place.send(Command::Save(Save {
             key,
             row,
             expected,
             reply,
-        });
+        }));
         // The thread answers everything it takes, unless it dies.
         answer.await.unwrap_or(Ok(SaveOutcome::Unknown))
     }
@@ -95,109 +112,115 @@ impl Writer {
     pub(super) async fn barrier(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         let sent = self.commands.send(Command::Barrier(reply)).await;
-        sent.map_err(|_| self.gone())?;
-        answer.await.map_err(|_| self.gone())
+        sent.map_err(|_| self.why())?;
+        answer.await.map_err(|_| self.why())
     }
 
+    /// Has the engine looked at. Where the queue is full, the saves in it do that.
+    pub(super) fn suspect(&self) {
+        let _ = self.commands.try_send(Command::Suspect);
+    }
+
+    /// Returns when what was accepted is finished, and the folder is free.
     pub(super) async fn close(&self) {
-        let (reply, answer) = oneshot::channel();
-        if self.commands.send(Command::Close(reply)).await.is_ok() {
-            let _ = answer.await;
-        }
+        self.door.close();
+        // If nobody takes it, the thread is ending already.
+        let _ = self.commands.send(Command::Close).await;
+        while self.gone.clone().changed().await.is_ok() {}
     }
 
-    /// After a failed write nothing that sled says can be trusted until it was opened
-    /// anew.
-    pub(super) fn check(&self) -> Result<(), StoreError> {
-        if self.failed.load(Ordering::Acquire) {
-            return Err(StoreError::new(
-                StoreErrorKind::Unavailable,
-                "the token store failed to write: look at its disk, then open it again",
-            ));
-        }
-        Ok(())
+    /// Why there is no answer.
+    fn why(&self) -> StoreError {
+        self.door.check().err().unwrap_or_else(failed)
     }
 }
 
-impl Writer {
-    /// Why the thread does not answer.
-    fn gone(&self) -> StoreError {
-        self.check().err().unwrap_or_else(closed)
-    }
-}
-
+/// Of the thread. Fields drop in order: the folder's lock goes before whoever waits for a close
+/// is told.
 struct Run {
-    engine: Arc<Engine>,
+    door: Arc<Door>,
     pending: Arc<Pending>,
-    failed: Arc<AtomicBool>,
+    /// Before the next attempt to open again: nothing, if all went well since the last.
+    wait: Duration,
+    folder: Folder,
+    _alive: watch::Sender<()>,
 }
 
 impl Drop for Run {
     fn drop(&mut self) {
-        if thread::panicking() {
-            self.failed.store(true, Ordering::Release);
-        }
+        // While the folder is still ours.
+        self.door.end();
     }
 }
 
 impl Run {
-    fn serve(self, mut queue: mpsc::Receiver<Command>) {
+    fn serve(mut self, mut queue: mpsc::Receiver<Command>) {
         let mut round = Vec::new();
         while let Some(first) = queue.blocking_recv() {
             round.push(first);
-            while round.len() < QUEUE {
-                match queue.try_recv() {
-                    Ok(command) => round.push(command),
-                    Err(_) => break,
-                }
+            while round.len() < QUEUE
+                && let Ok(command) = queue.try_recv()
+            {
+                round.push(command);
             }
-            if let Some(done) = self.write(round.drain(..)) {
-                // Nothing is accepted from here on; what was is answered.
+            if self.write(round.drain(..)) {
+                // What was accepted is answered: the loop ends when nothing is left.
                 queue.close();
-                while let Ok(command) = queue.try_recv() {
-                    round.push(command);
-                }
-                self.write(round.drain(..));
-                drop(self);
-                let _ = done.send(());
-                return;
+            }
+            if !self.door.is_open() {
+                self.open_again(&mut queue);
             }
         }
     }
 
-    /// One round: apply all, sync once, acknowledge all.
-    fn write(&self, round: impl Iterator<Item = Command>) -> Option<oneshot::Sender<()>> {
-        let (mut answers, mut barriers, mut close) = (Vec::new(), Vec::new(), None);
-        let mut dirty = false;
+    /// One round: apply all, sync once, acknowledge all. Whether it was the last.
+    fn write(&mut self, round: impl Iterator<Item = Command>) -> bool {
+        let (mut answers, mut barriers) = (Vec::new(), Vec::new());
+        let (mut dirty, mut close, mut failure) = (false, false, None);
         for command in round {
             match command {
-                Command::Save {
-                    key,
-                    row,
-                    expected,
-                    reply,
-                } => {
-                    let outcome = self.apply(&key, row.as_ref(), expected);
-                    dirty |= !matches!(outcome, Ok(SaveOutcome::Conflict));
-                    answers.push((key, reply, outcome));
+                Command::Save(save) => {
+                    let outcome = match failure {
+                        None => self.apply(&save),
+                        Some(_) => Ok(Err(failed())),
+                    };
+                    let outcome = outcome.unwrap_or_else(|error| {
+                        // It may have been applied in part: only a fresh open knows.
+                        failure = Some(error);
+                        Ok(SaveOutcome::Unknown)
+                    });
+                    // One that could not look leaves the engine to be looked at.
+                    dirty |= matches!(outcome, Ok(SaveOutcome::Saved(_)) | Err(_));
+                    answers.push((save, outcome));
                 }
                 Command::Barrier(reply) => barriers.push(reply),
-                Command::Close(reply) => close = Some(reply),
+                Command::Suspect => dirty = true,
+                Command::Close => close = true,
             }
         }
-        let synced = !dirty || (!self.failed() && self.engine.sync().is_ok());
-        if !synced {
-            self.failed.store(true, Ordering::Release);
+        if dirty && failure.is_none() {
+            failure = self.door.engine(Engine::sync).err();
+            if failure.is_some() {
+                self.folder.suspect();
+            }
         }
-        for (key, reply, outcome) in answers {
+        let synced = failure.is_none();
+        match failure {
+            // Before anything stops being pending: who has read what is not on the disk
+            // finds that it has to read again.
+            Some(error) => self.door.shut(error),
+            None if dirty => self.wait = Duration::ZERO,
+            None => {}
+        }
+        for (save, outcome) in answers {
             let outcome = match outcome {
                 // Applied, but not known to be on the disk.
                 Ok(SaveOutcome::Saved(_)) if !synced => Ok(SaveOutcome::Unknown),
+                // With something that may be gone at the next open.
+                Ok(SaveOutcome::Conflict) if !synced => Err(failed()),
                 other => other,
             };
-            self.pending.remove(&key);
-            // A caller who was dropped does not want the answer.
-            let _ = reply.send(outcome);
+            self.answer(save, outcome);
         }
         for reply in barriers {
             let _ = reply.send(());
@@ -205,27 +228,71 @@ impl Run {
         close
     }
 
-    fn apply(
-        &self,
-        key: &RowKey,
-        row: Option<&SealedRow>,
-        expected: Expected,
-    ) -> Result<SaveOutcome, StoreError> {
-        if self.failed() {
-            return Ok(SaveOutcome::Unknown);
-        }
-        match self.engine.apply(key, row, expected) {
-            Ok(Some(version)) => Ok(SaveOutcome::Saved(version)),
-            Ok(None) => Ok(SaveOutcome::Conflict),
-            Err(_) => {
-                // It may have been applied in part: only a fresh open knows.
-                self.failed.store(true, Ordering::Release);
-                Ok(SaveOutcome::Unknown)
+    /// The outer error says that the engine cannot be trusted any more, the inner one that
+    /// nothing was written.
+    fn apply(&self, save: &Save) -> Result<Result<SaveOutcome, StoreError>, StoreError> {
+        let applied = self
+            .door
+            .engine(|engine| engine.apply(&save.key, save.row.as_ref(), save.expected))?;
+        Ok(match applied {
+            Applied::Saved(version) => Ok(SaveOutcome::Saved(version)),
+            Applied::Conflict => Ok(SaveOutcome::Conflict),
+            Applied::Unreadable(error) => Err(error),
+        })
+    }
+
+    fn answer(&self, save: Save, outcome: Result<SaveOutcome, StoreError>) {
+        self.pending.remove(&save.key);
+        // A caller who was dropped does not want the answer.
+        let _ = save.reply.send(outcome);
+    }
+
+    /// Returns with the engine open again, or when the store was closed meanwhile.
+    fn open_again(&mut self, queue: &mut mpsc::Receiver<Command>) {
+        loop {
+            if !self.turn_away(queue) {
+                return;
+            }
+            self.wait = (2 * self.wait).clamp(FIRST_WAIT, LONGEST_WAIT);
+            let opened = self.folder.recover();
+            match opened.and_then(|()| Engine::open(&mut self.folder)) {
+                Ok(engine) => return self.door.open(engine),
+                Err(error) => self.door.stay_shut(error),
             }
         }
     }
 
-    fn failed(&self) -> bool {
-        self.failed.load(Ordering::Acquire)
+    /// Waits before the next attempt, and answers what comes in the meantime. `false` if
+    /// nothing more can come.
+    fn turn_away(&self, queue: &mut mpsc::Receiver<Command>) -> bool {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let Ok(runtime) = runtime.enable_time().build() else {
+            thread::sleep(self.wait);
+            return true;
+        };
+        let all = async {
+            while let Some(command) = queue.recv().await {
+                match command {
+                    Command::Save(save) => {
+                        let why = self.door.check().err().unwrap_or_else(failed);
+                        self.answer(save, Err(why));
+                    }
+                    Command::Barrier(reply) => drop(reply.send(())),
+                    Command::Suspect => {}
+                    Command::Close => queue.close(),
+                }
+            }
+        };
+        // A timer is made within its runtime.
+        let bounded = async { tokio::time::timeout(self.wait, all).await };
+        runtime.block_on(bounded).is_err()
     }
+}
+
+/// To a save of which nothing was written.
+fn failed() -> StoreError {
+    StoreError::new(
+        StoreErrorKind::Unavailable,
+        "the token store failed, and is being opened again: save once more in a moment",
+    )
 }

@@ -1,0 +1,128 @@
+//! What the child does.
+
+#![allow(clippy::print_stdout)]
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use tower_token::{ByteStore, Expected, SaveOutcome, StoreError, Version};
+
+use super::{Grants, KEYS, digest, random, row_key};
+use crate::BoxError;
+
+/// How many save at a time.
+const TASKS: usize = 8;
+
+/// What a child is started for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// To save rows until it is killed.
+    Write,
+    /// To say what it finds in each row.
+    Look,
+}
+
+impl Task {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Write => "write",
+            Self::Look => "look",
+        }
+    }
+}
+
+impl FromStr for Task {
+    type Err = BoxError;
+
+    fn from_str(text: &str) -> Result<Self, BoxError> {
+        match text {
+            "write" => Ok(Self::Write),
+            "look" => Ok(Self::Look),
+            _ => Err("write or look".into()),
+        }
+    }
+}
+
+/// Does `task` on the store that `open` opens.
+pub async fn serve<S: ByteStore>(
+    task: Task,
+    open: impl Future<Output = Result<S, StoreError>>,
+) -> Result<(), BoxError> {
+    // Before, so that nothing but the store's open comes between the two lines.
+    let grants = Arc::new(Grants::new().await?);
+    println!("opening");
+    let store = match open.await {
+        Ok(store) => Arc::new(store),
+        Err(error) => {
+            println!("refused {:?} {error}", error.kind());
+            return Err("the store was not opened".into());
+        }
+    };
+    println!("ready");
+    match task {
+        Task::Write => {
+            let writers: Vec<_> = (0..TASKS)
+                .map(|_| tokio::spawn(write(Arc::clone(&store), Arc::clone(&grants))))
+                .collect();
+            for writer in writers {
+                writer.await??;
+            }
+        }
+        Task::Look => {
+            for key in 0..KEYS {
+                match store.load(&row_key(key)).await {
+                    // How a row is told that lost a part, so that it can be replaced.
+                    Ok(Some(row)) if row.bytes.is_empty() => println!("unreadable {key}"),
+                    Ok(Some(row)) => {
+                        println!("found {key} {} {}", row.version.0, digest(&row.bytes));
+                    }
+                    Ok(None) => println!("absent {key}"),
+                    Err(_) => println!("unreadable {key}"),
+                }
+            }
+            store.close().await;
+            println!("done");
+        }
+    }
+    Ok(())
+}
+
+async fn write<S: ByteStore>(store: Arc<S>, grants: Arc<Grants>) -> Result<(), BoxError> {
+    loop {
+        let key = random(KEYS as u64) as usize;
+        let found = store.load(&row_key(key)).await?;
+        let expected = found.map_or(Expected::Absent, |row| Expected::Version(row.version));
+        // Two that expect the same: one of them at most may win, whoever else is at it.
+        let (one, other) = tokio::join!(
+            save(&*store, &grants, key, expected),
+            save(&*store, &grants, key, expected)
+        );
+        one?;
+        other?;
+    }
+}
+
+async fn save(
+    store: &impl ByteStore,
+    grants: &Grants,
+    key: usize,
+    expected: Expected,
+) -> Result<(), BoxError> {
+    // From 1 KiB to 64 KiB, as many small ones as large ones.
+    let len = (1 << 10) << random(6);
+    let row = grants.grant(len + random(len as u64) as usize).await?;
+    let digest = digest(row.bytes());
+    let expects = match expected {
+        Expected::Absent => 0,
+        Expected::Version(Version(version)) => version,
+    };
+    println!("begun {key} {expects} {digest}");
+    match store.save(&row_key(key), row, expected).await {
+        Ok(SaveOutcome::Saved(Version(version))) => {
+            println!("saved {key} {expects} {digest} {version}");
+        }
+        Ok(SaveOutcome::Conflict) => {}
+        Ok(SaveOutcome::Unknown) | Err(_) => println!("failed {key}"),
+    }
+    Ok(())
+}

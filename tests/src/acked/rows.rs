@@ -1,0 +1,139 @@
+//! Rows to save. Nobody but the library can make one, and only by sealing a grant: so these
+//! are caught on their way into a store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tower_token::{
+    ByteStore, Durability, Expected, GrantKey, Group, KeyRing, Lease, LeaseOwner, MemoryStore,
+    Provider, Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, TokenManager,
+    TokenResponse, Version,
+};
+
+use crate::BoxError;
+use crate::fake::Fake;
+
+/// What a grant takes besides its tokens, about.
+const BESIDE: usize = 300;
+
+/// Makes sealed grants of any length.
+#[derive(Debug)]
+pub struct Grants {
+    /// One at a time: what is caught has to be one's own.
+    manager: tokio::sync::Mutex<TokenManager>,
+    caught: Caught,
+}
+
+impl Grants {
+    /// With a vault of its own.
+    pub async fn new() -> Result<Self, BoxError> {
+        let caught = Caught::default();
+        let store = SealedStore::open(caught.clone(), KeyRing::generate()?).await?;
+        let manager = TokenManager::builder()
+            .store(store)
+            .provider(Provider::new("demo", Fake::new(Duration::from_secs(3_600))))
+            .build()
+            .await?;
+        Ok(Self {
+            manager: manager.into(),
+            caught,
+        })
+    }
+
+    /// A sealed grant of about `len` bytes, unlike any other.
+    pub async fn grant(&self, len: usize) -> Result<SealedRow, BoxError> {
+        let key = GrantKey::new("demo", "user");
+        let tokens = TokenResponse::new("access")
+            .refresh_token("refresh")
+            .id_token("i".repeat(len.saturating_sub(BESIDE)))
+            .expires_in(Duration::from_secs(3_600));
+        let manager = self.manager.lock().await;
+        manager.connect(&key, tokens).await?;
+        Ok(self.caught.last.lock().clone().ok_or("nothing was saved")?)
+    }
+}
+
+/// A store that keeps the last row it was given for whoever asks.
+#[derive(Debug, Clone, Default)]
+struct Caught {
+    rows: MemoryStore,
+    last: Arc<Mutex<Option<SealedRow>>>,
+}
+
+impl ByteStore for Caught {
+    async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.rows.load(key).await
+    }
+
+    async fn save(
+        &self,
+        key: &RowKey,
+        row: SealedRow,
+        expected: Expected,
+    ) -> Result<SaveOutcome, StoreError> {
+        *self.last.lock() = Some(row.clone());
+        self.rows.save(key, row, expected).await
+    }
+
+    async fn lease(
+        &self,
+        key: &RowKey,
+        owner: LeaseOwner,
+        ttl: Duration,
+    ) -> Result<Lease, StoreError> {
+        self.rows.lease(key, owner, ttl).await
+    }
+
+    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
+        self.rows.release(key, owner).await
+    }
+
+    async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.rows.list(group).await
+    }
+
+    async fn scan(
+        &self,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.rows.scan(after, limit).await
+    }
+
+    async fn claim_due(
+        &self,
+        limit: usize,
+        ttl: Duration,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        self.rows.claim_due(limit, ttl).await
+    }
+
+    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
+        self.rows.purge(key, version).await
+    }
+
+    fn durability(&self) -> Durability {
+        self.rows.durability()
+    }
+
+    async fn close(&self) {
+        self.rows.close().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_grant_has_the_length_that_was_asked_for_and_is_unlike_the_one_before() {
+        let grants = Grants::new().await.unwrap();
+        for len in [1 << 10, 4 << 10, 64 << 10] {
+            let row = grants.grant(len).await.unwrap();
+            let (least, most) = (len - len / 4, len + len / 4);
+            assert!((least..most).contains(&row.bytes().len()), "{len}");
+            assert_ne!(row.bytes(), grants.grant(len).await.unwrap().bytes());
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Cuts the power in the middle of saves, again and again, and looks for what was acknowledged.
+//!
+//! ```text
+//! cargo run --release -p tests --bin power-cut -- --store sled --rounds 50
+//! cargo run --release -p tests --bin power-cut -- --store sled-unsynced --rounds 50
+//! ```
+//!
+//! The store is on an ext4 of its own, on a loop device. A child saves sealed grants from 1 KiB to
+//! 64 KiB, as in `kill-store`. It is stopped at a random moment, and the image is copied as it is,
+//! without a sync: that is what a power cut would have left, if the disk kept all that it was
+//! given. The copy is mounted, which replays its journal, and a fresh process looks at every
+//! row. The next round goes on from the copy.
+//!
+//! `sled-unsynced` is sled as published, without our sync: it has to lose something, or this
+//! program could not find anything.
+//!
+//! It takes root and loop devices: without them it says so and ends with 2. It mounts and
+//! unmounts only images that it has made, on folders that it has made.
+
+#![allow(clippy::print_stdout)]
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::thread::sleep;
+use std::time::Duration;
+
+use tests::BoxError;
+use tests::acked::{Books, Process, Task, random, serve};
+use tests::mounted::{Mounted, run as run_program};
+use tower_token::SledStore;
+
+const USAGE: &str = "usage: power-cut [--store sled|sled-unsynced] [--rounds R]";
+
+/// How large the file system is. What is not used of it takes no room.
+const IMAGE: u64 = 512 << 20;
+
+/// How many acknowledgements a round has at least.
+const ACKED: u64 = 100;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let done = match arguments[..] {
+        ["--child", store, task, folder] => child(store, task, folder).map(|()| true),
+        _ => {
+            if let Err(error) = can_mount() {
+                println!("this takes root, ext4 and loop devices, which are not there: {error}");
+                return ExitCode::from(2);
+            }
+            options(&arguments).and_then(|(store, rounds)| run(store, rounds))
+        }
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn options<'a>(arguments: &[&'a str]) -> Result<(&'a str, u32), BoxError> {
+    let (mut store, mut rounds) = ("sled", 50);
+    for option in arguments.chunks(2) {
+        match option {
+            ["--store", name] => store = name,
+            ["--rounds", number] => rounds = number.parse()?,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok((store, rounds))
+}
+
+/// What a child does: the one place that knows the stores.
+#[tokio::main(worker_threads = 2)]
+async fn child(store: &str, task: &str, folder: &str) -> Result<(), BoxError> {
+    let task = task.parse()?;
+    match store {
+        "sled" => serve(task, SledStore::open(folder)).await,
+        "sled-unsynced" => serve(task, SledStore::open_unsynced(folder)).await,
+        _ => Err(USAGE.into()),
+    }
+}
+
+fn can_mount() -> Result<(), BoxError> {
+    let folder = tempfile::tempdir()?;
+    let image = folder.path().join("image");
+    make(&image, 16 << 20)?;
+    Mounted::image(&image).map(drop)
+}
+
+/// An empty file system.
+fn make(image: &Path, len: u64) -> Result<(), BoxError> {
+    File::create(image)?.set_len(len)?;
+    run_program(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image))
+}
+
+fn run(store: &str, rounds: u32) -> Result<bool, BoxError> {
+    let folder = tempfile::tempdir()?;
+    let image = |round: u32| folder.path().join(format!("image-{round}"));
+    let mut books = Books::default();
+    let mut fewest = u64::MAX;
+    make(&image(0), IMAGE)?;
+    for round in 0..rounds {
+        let next = image(round + 1);
+        let failed = books.totals.failed_opens;
+        fewest = fewest.min(cut(store, &image(round), &next, &mut books)?);
+        if books.totals.failed_opens == failed {
+            look(store, &next, &mut books)?;
+        }
+        fs::remove_file(image(round))?;
+        if books.totals.failed_opens > failed {
+            // Nothing more can come of this one.
+            make(&next, IMAGE)?;
+            books.forget();
+        }
+    }
+    println!(
+        "cuts {rounds} fewest_acked_in_a_round {fewest} cas_violations {}",
+        books.totals.violations
+    );
+    println!("{}", books.totals);
+    Ok(books.totals.are_good() && fewest >= ACKED)
+}
+
+/// The store's folder, where the image is mounted.
+fn store_in(mounted: &Mounted) -> PathBuf {
+    mounted.path().join("store")
+}
+
+/// Lets a child save on `image` until the power is cut; what is on the disk then is `left`. How
+/// many saves were acknowledged.
+fn cut(store: &str, image: &Path, left: &Path, books: &mut Books) -> Result<u64, BoxError> {
+    let before = books.acked();
+    let mounted = Mounted::image(image)?;
+    let mut child = Process::start(store, Task::Write, &store_in(&mounted))?;
+    if !child.says("opening") || !child.says("ready") {
+        books.totals.failed_opens += 1;
+        // The caller goes on with another image.
+        File::create(left)?;
+        return Ok(u64::MAX);
+    }
+    let enough = before + ACKED + random(10 * ACKED);
+    while books.acked() < enough {
+        let line = child.line().ok_or("the child stopped saving")?;
+        if !books.enter(&line) {
+            return Err(format!("a save failed: {line}").into());
+        }
+    }
+    sleep(Duration::from_micros(random(3_000)));
+    stop(&child)?;
+    run_program(
+        Command::new("cp")
+            .arg("--sparse=always")
+            .arg(image)
+            .arg(left),
+    )?;
+    // What it had said before it was stopped: it said nothing since.
+    for line in child.kill()? {
+        books.enter(&line);
+    }
+    Ok(books.acked() - before)
+}
+
+/// SIGSTOP, and until it stands still.
+fn stop(child: &Process) -> Result<(), BoxError> {
+    let id = child.id().to_string();
+    run_program(Command::new("kill").args(["-STOP", &id]))?;
+    // Each of its threads stops when it comes back from the system: one in a sync, after that.
+    let tasks = format!("/proc/{id}/task");
+    loop {
+        let mut all_stopped = true;
+        for task in fs::read_dir(&tasks)? {
+            let stat = fs::read_to_string(task?.path().join("stat"))?;
+            // After the name, which is in parentheses.
+            let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            all_stopped &= state.starts_with('T');
+        }
+        if all_stopped {
+            return Ok(());
+        }
+        sleep(Duration::from_micros(200));
+    }
+}
+
+/// Mounts what is left, and has a fresh process look at every row.
+fn look(store: &str, image: &Path, books: &mut Books) -> Result<(), BoxError> {
+    let mounted = Mounted::image(image)?;
+    let mut child = Process::start(store, Task::Look, &store_in(&mounted))?;
+    if !child.says("opening") || !child.says("ready") {
+        books.totals.failed_opens += 1;
+        return Ok(());
+    }
+    loop {
+        let line = child.line().ok_or("the child stopped looking")?;
+        if line == "done" {
+            return child.end().map(drop);
+        }
+        if !books.compare(&line) {
+            return Err(format!("not understood: {line}").into());
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! The folder of a store, and our lock on it, which is kept for as long as the store lives,
+//! whether or not sled is open in it at the moment.
+
+use std::fs::{self, File};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use fs2::FileExt as _;
+
+use super::super::contract::{StoreError, StoreErrorKind};
+use super::disk::Disk;
+use super::tail::Tail;
+
+/// Its file stays.
+const LOCK: &str = "tower-token.lock";
+/// What its first byte says: whether a flush or a sync failed, and what that left in the
+/// system's cache is still there.
+const SUSPECT: u8 = b'!';
+const SOUND: u8 = b'.';
+/// sled's file.
+const DB: &str = "db";
+/// How much is written anew at a time.
+const PIECE: usize = 1 << 20;
+/// And where that cannot be read.
+const STEP: usize = 4 << 10;
+
+pub(super) struct Folder {
+    path: PathBuf,
+    lock: File,
+    /// Whether what reads as if it were on the disk may not be there.
+    suspect: bool,
+    /// Whether a store of ours was found in it. Another program's database is not for us to
+    /// tidy up.
+    ours: bool,
+    /// Whether this process had it open: then it cannot be empty.
+    pub(super) opened: bool,
+    /// Folders that got a new entry when this one was made.
+    made: Vec<PathBuf>,
+    pub(super) disk: Arc<dyn Disk>,
+}
+
+impl Folder {
+    /// Makes it if it is not there. One process per folder: this comes before anything is
+    /// touched, as what looks left over may be another process's work under way.
+    pub(super) fn take(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+        let made = make(path).map_err(|error| failed(path, "cannot be made", error))?;
+        let ours = path.join(LOCK).exists();
+        let lock = lock(path)?;
+        let suspect = is_marked(&lock).map_err(|error| failed(path, "cannot be read", error))?;
+        let mut folder = Self {
+            path: path.to_owned(),
+            lock,
+            suspect,
+            ours,
+            opened: false,
+            made,
+            disk,
+        };
+        if folder.suspect && folder.path.join(DB).exists() {
+            folder.recover()?;
+        }
+        Ok(folder)
+    }
+
+    /// A flush or a sync failed: what it was to put on the disk may be in the system's cache
+    /// alone, where a later process finds it as well. So the mark is put into the cache, too:
+    /// it is there for as long as it is needed.
+    pub(super) fn suspect(&mut self) {
+        self.suspect = true;
+        // The byte has its place already. If it fails all the same, this process knows.
+        let _ = mark(&self.lock, SUSPECT);
+    }
+
+    /// A store of ours was found in it, or it was empty.
+    pub(super) fn is_ours(&mut self) {
+        self.ours = true;
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Our own handle of sled's file.
+    pub(super) fn db(&self) -> Result<File, StoreError> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(self.path.join(DB));
+        file.map_err(|error| failed(&self.path, "has no db file", error))
+    }
+
+    pub(super) fn tail(&self) -> Result<Tail, StoreError> {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .open(self.path.join(Tail::FILE));
+        file.map(Tail::new)
+            .map_err(|error| failed(&self.path, "cannot be written", error))
+    }
+
+    /// A kill while sled writes a snapshot leaves a file that stops the next open (sled 1527,
+    /// 1533). It was never renamed, so nothing in it counts.
+    pub(super) fn tidy(&self) -> Result<(), StoreError> {
+        if !self.ours {
+            return Ok(());
+        }
+        remove_unfinished_snapshots(&self.path)
+            .map_err(|error| failed(&self.path, "cannot be cleaned", error))
+    }
+
+    /// The files' own entries in their folders must outlive a power cut, too.
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        let folders = self.made.iter().map(PathBuf::as_path);
+        for folder in folders.chain([self.path.as_path()]) {
+            sync_folder(folder).map_err(|error| failed(folder, "cannot be synced", error))?;
+        }
+        Ok(())
+    }
+
+    /// After a failed write, and before sled is opened again.
+    ///
+    /// What a failed sync leaves in the system's cache reads as if it were on the disk, and
+    /// no later sync writes it. So all of it is written once more; it is enough to do that once.
+    pub(super) fn recover(&mut self) -> Result<(), StoreError> {
+        self.check_place()?;
+        let db = self.db()?;
+        // sled's own lock: free when the last of its threads has let go of its file.
+        hold(&db, 40).map_err(|error| failed(&self.path, "is still being written", error))?;
+        if !self.suspect {
+            return Ok(());
+        }
+        db.metadata()
+            .and_then(|db_is| rewrite(&db, db_is.len()))
+            .and_then(|()| self.disk.sync(&db))
+            .and_then(|()| mark(&self.lock, SOUND))
+            .map_err(|error| failed(&self.path, "cannot be written", error))?;
+        self.suspect = false;
+        Ok(())
+    }
+
+    /// Whether the folder is the one that we locked: where a disk was unmounted, another one
+    /// may stand in its place, or nothing.
+    fn check_place(&self) -> Result<(), StoreError> {
+        let there = same_file(&self.lock, &self.path.join(LOCK));
+        if there.map_err(|error| failed(&self.path, "is gone", error))? {
+            return Ok(());
+        }
+        let message = format!(
+            "the token store {} is not the folder that was opened: put that back, or restart",
+            self.path.display()
+        );
+        Err(StoreError::new(StoreErrorKind::Unavailable, message))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // The only thing that was put into a folder that is refused. The next open would take
+        // it for a sign of ours.
+        if !self.ours {
+            let _ = fs::remove_file(self.path.join(LOCK));
+        }
+    }
+}
+
+/// Returns the folders that got a new entry.
+fn make(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let missing = folder.ancestors().take_while(|folder| !folder.exists());
+    let parents = missing
+        .filter_map(Path::parent)
+        .map(|parent| match parent.as_os_str() {
+            here if here.is_empty() => PathBuf::from("."),
+            _ => parent.to_owned(),
+        });
+    let parents = parents.collect();
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)?;
+    Ok(parents)
+}
+
+fn lock(folder: &Path) -> Result<File, StoreError> {
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(folder.join(LOCK))
+        .map_err(|error| failed(folder, "cannot be written", error))?;
+    match hold(&file, 20) {
+        Ok(()) => Ok(file),
+        Err(error) if is_contended(&error) => Err(StoreError::new(
+            StoreErrorKind::InUse,
+            format!(
+                "{} is open in another process: an embedded store serves one process at a time, \
+                 several need a shared store",
+                folder.display()
+            ),
+        )),
+        Err(error) => Err(failed(folder, "cannot be locked", error)),
+    }
+}
+
+/// Whether the file bears the mark. One that bears none gets the place for it, as there may be
+/// none to get when it is needed.
+fn is_marked(mut lock: &File) -> io::Result<bool> {
+    let mut found = Vec::new();
+    lock.rewind()?;
+    lock.take(1).read_to_end(&mut found)?;
+    if found.is_empty() {
+        mark(lock, SOUND)?;
+    }
+    Ok(found == [SUSPECT])
+}
+
+fn mark(mut lock: &File, as_what: u8) -> io::Result<()> {
+    lock.rewind()?;
+    lock.write_all(&[as_what])
+}
+
+/// Locks a file. A former handle of this process may need a moment to let go.
+fn hold(file: &File, tries: u32) -> io::Result<()> {
+    for _ in 1..tries {
+        match file.try_lock_exclusive() {
+            Err(error) if is_contended(&error) => thread::sleep(Duration::from_millis(25)),
+            other => return other,
+        }
+    }
+    file.try_lock_exclusive()
+}
+
+fn is_contended(error: &io::Error) -> bool {
+    error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
+}
+
+/// Writes every byte of a file over itself, but for what cannot be read: that was not in the
+/// cache, and sled says what it makes of it.
+fn rewrite(mut file: impl io::Read + io::Write + io::Seek, len: u64) -> io::Result<()> {
+    let mut buffer = vec![0; PIECE];
+    let (mut at, mut in_steps_until) = (0, 0);
+    while at < len {
+        let most = if at < in_steps_until { STEP } else { PIECE };
+        let most = usize::try_from(len - at).map_or(most, |left| left.min(most));
+        let piece = &mut buffer[..most];
+        file.seek(SeekFrom::Start(at))?;
+        match file.read_exact(piece) {
+            Ok(()) => {
+                file.seek(SeekFrom::Start(at))?;
+                file.write_all(piece)?;
+                at += most as u64;
+            }
+            Err(_) if at >= in_steps_until => in_steps_until = at + most as u64,
+            Err(_) => at += most as u64,
+        }
+    }
+    Ok(())
+}
+
+fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// Windows has no such call; NTFS journals its folders.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    File::open(folder)?.sync_all()?;
+    #[cfg(not(unix))]
+    let _ = folder;
+    Ok(())
+}
+
+/// Elsewhere than on Unix a folder that is in use cannot be moved away.
+fn same_file(file: &File, path: &Path) -> io::Result<bool> {
+    let (file, path) = (file.metadata()?, fs::metadata(path)?);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        Ok((file.dev(), file.ino()) == (path.dev(), path.ino()))
+    }
+    #[cfg(not(unix))]
+    Ok(file.is_file() && path.is_file())
+}
+
+/// What failed at a folder, and what to do about it.
+pub(super) fn failed(folder: &Path, what: &str, error: io::Error) -> StoreError {
+    let message = format!(
+        "the token store {} {what}: {}",
+        folder.display(),
+        advice(error.kind())
+    );
+    StoreError::new(StoreErrorKind::Unavailable, message).with_source(error)
+}
+
+/// What an operator does about an error.
+pub(super) fn advice(error: io::ErrorKind) -> &'static str {
+    match error {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on its disk",
+        io::ErrorKind::PermissionDenied => "let this process read and write the folder",
+        io::ErrorKind::ReadOnlyFilesystem => "mount its disk for writing",
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            "a file stands in its place; name a folder"
+        }
+        io::ErrorKind::NotFound => "put it back where it was",
+        _ => "look at its disk",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file some of whose bytes cannot be read.
+    struct Scratched(io::Cursor<Vec<u8>>, std::ops::Range<u64>);
+
+    impl io::Read for Scratched {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            let (from, len) = (self.0.position(), self.0.get_ref().len() as u64);
+            let until = len.min(from + into.len() as u64);
+            if from < self.1.end && self.1.start < until {
+                return Err(io::Error::other("as told"));
+            }
+            self.0.read(into)
+        }
+    }
+
+    impl io::Write for Scratched {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            // Over itself, in the place where it was read.
+            let at = usize::try_from(self.0.position()).unwrap();
+            assert!(self.0.get_ref()[at..at + bytes.len()] == *bytes);
+            let written = self.0.write(bytes)?;
+            self.0.get_mut()[at..at + written].fill(b'w');
+            Ok(written)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl io::Seek for Scratched {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_stepped_over_when_the_rest_is_written_anew() {
+        let len = 2 * PIECE + 3;
+        for bad in [
+            PIECE + 5_000..PIECE + 5_001,
+            len - 1..len,
+            0..1,
+            0..PIECE + 1,
+            0..len,
+        ] {
+            let range = bad.start as u64..bad.end as u64;
+            let mut file = Scratched(io::Cursor::new(vec![b'r'; len]), range);
+            rewrite(&mut file, len as u64).unwrap();
+            let bytes = file.0.into_inner();
+            assert_eq!(bytes.len(), len);
+            let around = bad.start / STEP * STEP..bad.end.next_multiple_of(STEP).min(len);
+            for (at, byte) in bytes.into_iter().enumerate() {
+                assert_eq!(byte == b'r', around.contains(&at), "{at} of {bad:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_written_anew_is_what_was_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        for len in [0, 1, PIECE, 2 * PIECE + 3] {
+            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
+            fs::write(&path, &bytes).unwrap();
+            let file = File::options().read(true).write(true).open(&path).unwrap();
+            rewrite(&file, len as u64).unwrap();
+            assert!(fs::read(&path).unwrap() == bytes, "{len}");
+        }
+    }
+}
