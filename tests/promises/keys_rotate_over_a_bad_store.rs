@@ -385,6 +385,29 @@ async fn a_change_that_stalled_counts_from_when_it_was_written() {
 }
 
 #[tokio::test]
+async fn a_key_that_seals_while_its_rows_are_counted_is_not_destroyed() {
+    let rig = Rig::new();
+    let (ours, _, veiled) = troubled(&rig).await;
+    let siblings = rig.instance().await;
+    ours.connect(&rig, "ada").await.unwrap();
+    let rotation = ours.store.key_rotation();
+    // One that nobody wants any more, as it seems.
+    let second = rotation.add_key().await.unwrap().id;
+    rig.clock.advance(2 * POLL + SECOND);
+    let others = veiled.during_a_scan(async {
+        let rotation = siblings.store.key_rotation();
+        rotation.activate(second).await.unwrap();
+        siblings.connect(&rig, "ada").await.unwrap();
+        rig.rotate(&rotation).await;
+        rig.clock.advance(2 * POLL + SECOND);
+        assert_eq!(siblings.rows_by_key().await, [(second, 1)]);
+    });
+    let ((), destroyed) = tokio::join!(others, rotation.destroy(second));
+    assert_eq!(rig.stored("ada").await.unwrap(), "a0");
+    assert_eq!(destroyed.unwrap_err().kind(), ErrorKind::KeyInUse);
+}
+
+#[tokio::test]
 async fn a_step_that_fails_counts_what_it_has_done() {
     let rig = Rig::new();
     let (instance, flaky, _) = troubled(&rig).await;
