@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::codec::{self, WireRecord};
 use super::contract::{ByteStore, Expected, Row, RowKey, SaveOutcome, SealedRow};
 use super::keyset::Keyset;
+use super::sent::Sent;
 use super::{KeyProvider, KeyRing, KeyRotation, MemoryStore, SealedStore, seal};
 use crate::clock::{Clock as _, Timestamp};
 use crate::error::{Error, ErrorKind, Recovery};
@@ -104,7 +105,7 @@ async fn save_record(
 ) -> Result<SaveOutcome, Error> {
     let found = store.load(&record.grant.key).await?;
     let expected = found.map_or(Expected::Absent, |found| Expected::Version(found.version));
-    store.save(record, due, expected).await
+    store.save(record, due, expected, &Sent::default()).await
 }
 
 async fn opens(store: &SealedStore, user: &str) -> Result<(), Error> {
