@@ -263,6 +263,22 @@ async fn a_branch_that_began_at_an_older_keyset_is_refused() {
 }
 
 #[tokio::test]
+async fn a_branch_that_has_gone_further_is_refused_as_well() {
+    let rig = Rig::new();
+    let store = rig.instance().await;
+    let old = rig.keyset_row().await;
+    rig.rotate(&store.key_rotation()).await;
+    save(&store, "ada").await.unwrap();
+    rig.forge(&Keyset::row_key(), &old).await;
+    let other = rig.instance().await;
+    rig.rotate(&other.key_rotation()).await;
+    rig.rotate(&other.key_rotation()).await;
+    // It has another key by the same name, and nothing that opens this.
+    key_error(store.key_rotation().data_keys().await, "older than it was");
+    opens(&store, "ada").await.unwrap();
+}
+
+#[tokio::test]
 async fn the_keyset_of_another_store_is_refused() {
     let (rig, other) = (Rig::new(), Rig::new());
     let store = rig.instance().await;
