@@ -304,6 +304,53 @@ async fn a_revoker_says_what_there_is_to_revoke_and_what_is_left_of_it() {
     assert_eq!(rig.forget.asked().len(), 4);
 }
 
+/// A service that rotates what it is asked with would end the grant over the second.
+#[tokio::test(start_paused = true)]
+async fn no_token_is_sent_again_while_the_first_try_is_under_way() {
+    let rig = Rig::connected().await;
+    rig.forget.hang.store(true, Ordering::Relaxed);
+    rig.manager.disconnect(&rig.key).await.unwrap();
+    rig.forget.until_asked(1).await;
+    rig.clock.advance(Duration::from_secs(120));
+    rig.manager.sweep().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(rig.forget.asked(), ["r0"]);
+    // It is given up in the end.
+    rig.forget.hang.store(false, Ordering::Relaxed);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    rig.clock.advance(Duration::from_secs(120));
+    rig.manager.sweep().await.unwrap();
+    rig.forget.until_asked(2).await;
+    assert_eq!(rig.forget.asked(), ["r0", "r0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_left_of_a_token_is_noted_though_its_row_has_changed() {
+    let rig = Rig::connected().await;
+    let provider = Provider::new("fake", rig.fake.clone()).revoker(Both(rig.forget.clone()));
+    let manager = manager_of(rig.store.clone(), &rig.ring, provider, &rig.clock).await;
+    rig.clock.advance(HOUR - Duration::from_secs(240));
+    rig.fake.hold();
+    manager.token(&rig.key).await.unwrap();
+    rig.fake.begun(1).await;
+    rig.forget.fail.lock().push_back(Verdict::Ambiguous);
+    rig.store.script([Save::Ok, Save::Hold]);
+    manager.disconnect(&rig.key).await.unwrap();
+    rig.store.until_held().await;
+    assert_eq!(rig.forget.asked(), ["r0", "a0"]);
+    // What a refresh has brought joins the mark before that is noted.
+    let mut events = manager.events(16);
+    rig.fake.release(1);
+    while events.next().await.unwrap().kind != EventKind::Discarded {}
+    rig.store.release();
+    rig.forget.until_asked(5).await;
+    assert_eq!(rig.forget.asked()[2..], ["instead", "r1", "a1"]);
+    rig.clock.advance(WEEK);
+    manager.sweep().await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(rig.forget.asked().len(), 5);
+}
+
 /// One that is never taken keeps no other from being revoked.
 #[tokio::test(start_paused = true)]
 async fn each_token_is_revoked_by_itself() {

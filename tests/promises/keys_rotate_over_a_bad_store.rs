@@ -177,6 +177,76 @@ async fn an_intent_that_outlived_its_key_hides_no_token() {
     }
 }
 
+/// A rewrap of what stands in a row that is written when its key is gone, by one that dies.
+async fn left_an_orphan(rig: &Rig, ours: &Instance) {
+    let (dying, flaky, veiled) = troubled(rig).await;
+    let rotation = ours.store.key_rotation();
+    let second = rig.rotate(&rotation).await;
+    flaky.script([Save::HoldLostAck]);
+    let others = async {
+        flaky.until_held().await;
+        rig.rotate(&rotation).await;
+        rig.clock.advance(2 * POLL + SECOND);
+        rotation.destroy(second).await.unwrap();
+        veiled.fail(usize::MAX);
+        flaky.release();
+    };
+    let pass = dying.store.key_rotation().rewrap();
+    let (pass, ()) = tokio::join!(pass.finish(), others);
+    pass.unwrap_err();
+    assert!(rig.stored("ada").await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_held_token_brings_nobody_back_whose_disconnect_cannot_be_read() {
+    let rig = Rig::new();
+    let (away, flaky, _) = troubled(&rig).await;
+    let ours = rig.instance().await;
+    let user = key("ada");
+    away.connect(&rig, "ada").await.unwrap();
+    rig.clock.advance(HOUR);
+    rig.fake.hold();
+    let outage = async {
+        rig.fake.begun(1).await;
+        flaky.down(true);
+        rig.fake.release(1);
+    };
+    let (token, ()) = tokio::join!(away.manager.token(&user), outage);
+    assert_eq!(token.unwrap().expose(), "a1");
+    ours.manager.disconnect(&user).await.unwrap();
+    left_an_orphan(&rig, &ours).await;
+    flaky.down(false);
+    tokio::time::sleep(10 * POLL).await;
+    assert_ne!(rig.stored("ada").await.ok().as_deref(), Some("a1"));
+    // Nor when it can be read again.
+    ours.manager.disconnect(&user).await.unwrap();
+    tokio::time::sleep(POLL).await;
+    let error = rig.stored("ada").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotConnected);
+}
+
+#[tokio::test]
+async fn a_rewrap_brings_nobody_back_whose_disconnect_cannot_be_read() {
+    let rig = Rig::new();
+    let (slow, flaky, _) = troubled(&rig).await;
+    let ours = rig.instance().await;
+    ours.connect(&rig, "ada").await.unwrap();
+    let rotation = ours.store.key_rotation();
+    rig.rotate(&rotation).await;
+    flaky.script([Save::Hold]);
+    let others = async {
+        flaky.until_held().await;
+        ours.manager.disconnect(&key("ada")).await.unwrap();
+        left_an_orphan(&rig, &ours).await;
+        flaky.release();
+    };
+    let pass = slow.store.key_rotation().rewrap();
+    let (pass, ()) = tokio::join!(pass.finish(), others);
+    let stored = rig.stored("ada").await;
+    assert_eq!(stored.unwrap_err().kind(), ErrorKind::Damaged);
+    assert_eq!(pass.unwrap().unreadable, 1);
+}
+
 /// A user whose row is under a key that `sibling` has not seen.
 async fn sealed_by_an_unseen_key(rig: &Rig) -> (Instance, Veiled<Flaky>) {
     let ours = rig.instance().await;
@@ -382,6 +452,29 @@ async fn a_change_that_stalled_counts_from_when_it_was_written() {
     assert!(too_soon(rotation.destroy(1).await) > 2 * POLL);
     let keys = rotation.data_keys().await.unwrap();
     assert!(keys.iter().all(|key| key.since == rig.clock.now()));
+}
+
+#[tokio::test]
+async fn a_key_that_seals_while_its_rows_are_counted_is_not_destroyed() {
+    let rig = Rig::new();
+    let (ours, _, veiled) = troubled(&rig).await;
+    let siblings = rig.instance().await;
+    ours.connect(&rig, "ada").await.unwrap();
+    let rotation = ours.store.key_rotation();
+    // One that nobody wants any more, as it seems.
+    let second = rotation.add_key().await.unwrap().id;
+    rig.clock.advance(2 * POLL + SECOND);
+    let others = veiled.during_a_scan(async {
+        let rotation = siblings.store.key_rotation();
+        rotation.activate(second).await.unwrap();
+        siblings.connect(&rig, "ada").await.unwrap();
+        rig.rotate(&rotation).await;
+        rig.clock.advance(2 * POLL + SECOND);
+        assert_eq!(siblings.rows_by_key().await, [(second, 1)]);
+    });
+    let ((), destroyed) = tokio::join!(others, rotation.destroy(second));
+    assert_eq!(rig.stored("ada").await.unwrap(), "a0");
+    assert_eq!(destroyed.unwrap_err().kind(), ErrorKind::KeyInUse);
 }
 
 #[tokio::test]

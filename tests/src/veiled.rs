@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tower_token::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
     StoreError, StoreErrorKind, Version,
@@ -25,6 +26,15 @@ struct Orders {
     hanging: AtomicBool,
     /// In seconds.
     slow: AtomicU64,
+    scans: watch::Sender<Scans>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Scans {
+    #[default]
+    Work,
+    HoldNext,
+    Held,
 }
 
 impl<S> Veiled<S> {
@@ -59,6 +69,18 @@ impl<S> Veiled<S> {
     /// How many seconds a save takes.
     pub fn slow(&self, seconds: u64) {
         self.orders.slow.store(seconds, SeqCst);
+    }
+}
+
+impl<S: ByteStore> Veiled<S> {
+    /// Waits until a scan has read its rows, and holds it until `meanwhile` is over.
+    pub async fn during_a_scan(&self, meanwhile: impl Future<Output = ()>) {
+        let scans = &self.orders.scans;
+        scans.send_replace(Scans::HoldNext);
+        // The sender lives in `self`.
+        let _ = scans.subscribe().wait_for(|it| *it == Scans::Held).await;
+        meanwhile.await;
+        scans.send_replace(Scans::Work);
     }
 }
 
@@ -122,7 +144,19 @@ impl<S: ByteStore> ByteStore for Veiled<S> {
         after: Option<&RowKey>,
         limit: usize,
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.scan(after, limit).await
+        let page = self.rows.scan(after, limit).await;
+        let scans = &self.orders.scans;
+        let held = |it: &mut Scans| {
+            let hold = *it == Scans::HoldNext;
+            if hold {
+                *it = Scans::Held;
+            }
+            hold
+        };
+        if scans.send_if_modified(held) {
+            let _ = scans.subscribe().wait_for(|it| *it == Scans::Work).await;
+        }
+        page
     }
 
     async fn claim_due(

@@ -57,7 +57,7 @@ use crate::key::GrantKey;
 use crate::provider::Provider;
 use crate::rt::{AtomicU8, Handle, timeout, watch};
 use crate::secret::Secret;
-use crate::store::{Expected, Found, SaveOutcome, SealedStore, Version};
+use crate::store::{Expected, Found, SaveOutcome, SealedStore, Sent, Version};
 
 /// Keeps every user's token usable. Cheap to clone; clones are the same manager.
 ///
@@ -418,8 +418,20 @@ impl Shared {
         record: &Record,
         expected: Expected,
     ) -> Result<SaveOutcome, Error> {
+        self.save_known(slot, record, expected, &Sent::default())
+            .await
+    }
+
+    /// The same, by one who tells by what was `sent` what became of it.
+    async fn save_known(
+        &self,
+        slot: &Slot,
+        record: &Record,
+        expected: Expected,
+        sent: &Sent,
+    ) -> Result<SaveOutcome, Error> {
         let due = self.due(slot, record);
-        let saved = self.store.save(record, due, expected).await;
+        let saved = self.store.save(record, due, expected, sent).await;
         self.outage.note(self.clock.now(), saved)
     }
 

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Shared;
+use super::connect::MAX_CONFLICTS;
 use super::slot::{Hold, Slot};
-use super::{Opened, Shared};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::event::EventKind;
@@ -12,7 +13,7 @@ use crate::grant::{GrantState, Record, Revocation};
 use crate::provider::Verdict;
 use crate::rt::timeout;
 use crate::secret::Secret;
-use crate::store::Expected;
+use crate::store::{Expected, SaveOutcome};
 
 /// When a revocation that failed is tried again: after this long, doubling.
 pub(super) const FIRST_RETRY: Duration = Duration::from_secs(60);
@@ -26,6 +27,62 @@ const LONGEST_IN_ALL: Duration = Duration::from_secs(40);
 /// Tokens of flights that were under way join those of the grant.
 const MAX_TOKENS: usize = 128;
 
+/// Whether somebody is at work on the revocations of a grant.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) enum Revoking {
+    #[default]
+    Idle,
+    UnderWay,
+    /// It is, and was asked for since.
+    Again,
+}
+
+/// Leave to revoke what the mark of a grant holds. There is one at a time: a token that is
+/// replaced when it is used must not be sent twice at once.
+struct Turn {
+    hold: Hold,
+    has_ended: bool,
+}
+
+impl Turn {
+    /// None where there is one: it is asked to go on.
+    fn take(hold: Hold) -> Option<Self> {
+        let mut work = hold.work();
+        if work.revoking != Revoking::Idle {
+            work.revoking = Revoking::Again;
+            return None;
+        }
+        work.revoking = Revoking::UnderWay;
+        drop(work);
+        Some(Self {
+            hold,
+            has_ended: false,
+        })
+    }
+
+    /// The same, if it was asked for since it was taken.
+    fn again(mut self) -> Option<Self> {
+        let mut work = self.hold.work();
+        if work.revoking == Revoking::Again {
+            work.revoking = Revoking::UnderWay;
+            drop(work);
+            return Some(self);
+        }
+        work.revoking = Revoking::Idle;
+        drop(work);
+        self.has_ended = true;
+        None
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.hold.work().revoking = Revoking::Idle;
+        }
+    }
+}
+
 impl Shared {
     /// Revokes what the mark in the row holds, if that is to be done. Nobody waits for it,
     /// a shutdown included: what is not done now is due later.
@@ -33,13 +90,19 @@ impl Shared {
         if slot.provider().revoker.is_none() || self.is_shut_down() {
             return;
         }
-        let Some(hold) = slot.hold() else {
+        let Some(mut turn) = slot.hold().and_then(Turn::take) else {
             return;
         };
         let shared = Arc::clone(self);
         self.runtime.spawn(async move {
-            // It is due again if this fails.
-            let _ = shared.revoke(&hold).await;
+            loop {
+                // It is due again if this fails.
+                let _ = shared.revoke(&turn.hold).await;
+                match turn.again() {
+                    Some(again) => turn = again,
+                    None => return,
+                }
+            }
         });
     }
 
@@ -49,31 +112,47 @@ impl Shared {
         let Some(_place) = self.gate(hold)?.revocation() else {
             return Ok(());
         };
-        let Some(Opened { version, record }) = self.load(hold).await? else {
+        let Some(mut found) = self.load(hold).await? else {
             return Ok(());
         };
-        let GrantState::Disconnected { since } = record.grant.state else {
+        let Some((_, left)) = to_revoke(&found.record) else {
             return Ok(());
         };
-        let Some(left) = &record.revocation else {
-            return Ok(());
-        };
-        let refused = self.ask(hold, &left.tokens).await;
-        let (done, now) = (refused.is_empty(), self.clock.now());
-        let next = retried(left.attempts, refused, since, now);
-        let kind = match &next {
-            _ if done => Some(EventKind::Revoked),
-            None => Some(EventKind::RevocationFailed),
-            Some(_) => None,
-        };
-        let record = Record {
-            revocation: next,
-            sequence: record.sequence + 1,
-            ..record
-        };
-        // If somebody was faster they have done the same, or the user is back.
-        let expected = Expected::Version(version);
-        self.save(hold, &record, expected).await?;
+        let asked = left.tokens.clone();
+        let refused = self.ask(hold, &asked).await;
+        let mut kind = refused.is_empty().then_some(EventKind::Revoked);
+        for _ in 0..MAX_CONFLICTS {
+            let Some((since, left)) = to_revoke(&found.record) else {
+                // Somebody has done the same, or the user is back.
+                break;
+            };
+            // What has joined it meanwhile is for the next try.
+            let known = |token: &&Secret| asked.contains(token) || refused.contains(token);
+            let joined = left.tokens.iter().filter(|token| !known(token));
+            let tokens: Vec<_> = refused.iter().chain(joined).cloned().collect();
+            let done = tokens.is_empty();
+            let next = retried(left.attempts, tokens, since, self.clock.now());
+            kind = match &next {
+                _ if done => Some(EventKind::Revoked),
+                None => Some(EventKind::RevocationFailed),
+                Some(_) => None,
+            };
+            let record = Record {
+                revocation: next,
+                sequence: found.record.sequence + 1,
+                ..found.record
+            };
+            let expected = Expected::Version(found.version);
+            if let SaveOutcome::Saved(_) = self.save(hold, &record, expected).await? {
+                break;
+            }
+            // Sealed anew, or joined by what a flight has brought: what is left of the tokens
+            // that were asked for is known nowhere else.
+            match self.load_to_settle(hold).await? {
+                Some(changed) => found = changed,
+                None => break,
+            }
+        }
         if let Some(kind) = kind {
             self.emit(hold, kind);
         }
@@ -106,6 +185,14 @@ impl Shared {
             }
         }
         refused
+    }
+}
+
+/// Since when a mark holds tokens that are to be revoked, and which.
+fn to_revoke(record: &Record) -> Option<(Timestamp, &Revocation)> {
+    match (record.grant.state, &record.revocation) {
+        (GrantState::Disconnected { since }, Some(left)) => Some((since, left)),
+        _ => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::event::EventKind;
 use crate::grant::{Grant, GrantState, Intent, Record, TokenResponse};
 use crate::rt::timeout;
 use crate::secret::Secret;
-use crate::store::{Expected, Found, SaveOutcome, Version};
+use crate::store::{Expected, Found, SaveOutcome, Sent, Version};
 
 /// Tokens that were issued and are not stored yet.
 pub(super) struct Save {
@@ -30,6 +30,8 @@ pub(super) struct Save {
     base: Option<(Record, Version)>,
     /// How long a call to the store may take.
     limit: Duration,
+    /// By all tries, each of which may be written at any time.
+    sent: Sent,
 }
 
 pub(super) enum Attempt {
@@ -60,6 +62,7 @@ impl Save {
             took,
             base: None,
             limit: FIRST_LIMIT,
+            sent: Sent::default(),
         }
     }
 
@@ -84,8 +87,11 @@ impl Save {
                 // Only the row knows what happened.
                 Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => {
                     match self.found(shared, slot).await {
-                        // Ours, most likely; and whosever it is, it was not acknowledged.
                         Ok(Some(orphan)) if orphan.is_orphan => {
+                            if !orphan.is_of(&self.sent) {
+                                // It may hide a disconnect. Whoever sent it seals it again.
+                                return self.held(slot, &next, record, version);
+                            }
                             version = orphan.version;
                             continue;
                         }
@@ -165,6 +171,9 @@ impl Save {
                 Ok(SaveOutcome::Conflict | SaveOutcome::Unknown) => {
                     match self.found(shared, slot).await {
                         Ok(Some(orphan)) if orphan.is_orphan => {
+                            if !orphan.is_of(&self.sent) {
+                                break;
+                            }
                             version = orphan.version;
                             continue;
                         }
@@ -190,7 +199,7 @@ impl Save {
         next: &Record,
         version: Version,
     ) -> Result<SaveOutcome, Error> {
-        let save = shared.save(slot, next, Expected::Version(version));
+        let save = shared.save_known(slot, next, Expected::Version(version), &self.sent);
         timeout(self.limit, save)
             .await
             .unwrap_or_else(|_| too_slow(shared))

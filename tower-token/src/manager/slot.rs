@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::backoff::Backoff;
 use super::entry::{Entry, Look};
 use super::flight::FlightHandle;
+use super::revoke::Revoking;
 use super::wanted::{Wanted, Which};
 use crate::clock::Timestamp;
 use crate::event::Fingerprint;
@@ -48,6 +49,7 @@ pub(super) struct Work {
     /// Loads, flights, connects and disconnects under way.
     holders: u32,
     pub(super) flight: Option<FlightHandle>,
+    pub(super) revoking: Revoking,
     pub(super) backoff: Backoff,
     /// An earlier refresh has an unknown outcome: until then another is only risked for a
     /// token that has expired or was refused.

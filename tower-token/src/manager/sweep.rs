@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::flight::Need;
+use super::revoke::Revoking;
 use super::slot::Hold;
 use super::upkeep::{Task, next_task};
 use super::{Opened, Shared, jitter};
@@ -228,7 +229,10 @@ impl Shared {
         match visit.task {
             Some(Task::Renew) => return self.renew(slot, &visit.record).await,
             // Not waited for: a service that hangs would keep renewals from their time.
-            Some(Task::Revoke) => self.revoke_behind(slot),
+            // One that is under way needs no other after it: it is due again if it fails.
+            Some(Task::Revoke) if slot.work().revoking == Revoking::Idle => {
+                self.revoke_behind(slot);
+            }
             Some(Task::GiveUp(reason)) => {
                 let serial = visit.record.grant.serial();
                 return self.end(slot, serial, reason).await;
@@ -242,7 +246,7 @@ impl Shared {
                     slot.publish(&record);
                 }
             }
-            Some(Task::Purge) | None => {}
+            Some(Task::Revoke | Task::Purge) | None => {}
         }
         Ok(())
     }

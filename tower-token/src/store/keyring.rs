@@ -101,22 +101,32 @@ impl KeyRing {
         };
         // Checked once it is open: what is read is what was checked.
         let file = std::fs::File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            return Err(key_error(format!(
+                "{name} is a folder: name the key file in it"
+            )));
+        }
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
-            let mode = file.metadata().map_err(failed)?.permissions().mode();
+            let mode = metadata.permissions().mode();
             if mode & 0o077 != 0 {
                 return Err(key_error(format!(
                     "the key file {name} can be read by others than its owner: chmod 600 it"
                 )));
             }
         }
-        // All at once, since a buffer that grows leaves copies behind. What does not fit is no
-        // list of keys.
-        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE));
-        file.take(MAX_FILE as u64)
+        // All at once, since a buffer that grows leaves copies behind.
+        let mut text = Zeroizing::new(String::with_capacity(MAX_FILE + 1));
+        file.take(MAX_FILE as u64 + 1)
             .read_to_string(&mut text)
             .map_err(failed)?;
+        if text.len() > MAX_FILE {
+            return Err(key_error(format!(
+                "the key file {name} is longer than {MAX_FILE} bytes: it is to hold keys alone"
+            )));
+        }
         Self::decode(&text, &name)
     }
 
@@ -263,5 +273,24 @@ mod tests {
         assert!(error.to_string().contains("chmod 600"), "{error}");
         mode(0o600);
         assert!(KeyRing::from_file(&file).is_ok());
+    }
+
+    #[test]
+    fn no_key_of_a_file_is_left_out_and_a_folder_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = KeyRing::from_file(&folder).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Key);
+        assert!(error.to_string().contains("is a folder"), "{error}");
+
+        // What is read of it ends where a key ends.
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let keys = (0..92).map(|_| KeyRing::generate().unwrap().encode());
+        let keys: Vec<_> = keys.map(|key| key.expose().to_owned()).collect();
+        std::io::Write::write_all(&mut file, format!(" {}", keys.join(",")).as_bytes()).unwrap();
+        let error = KeyRing::from_file(&file).unwrap_err();
+        assert!(error.to_string().contains("longer than"), "{error}");
+        let fits = &keys[..91].join(",");
+        std::fs::write(&file, fits).unwrap();
+        assert_eq!(KeyRing::from_file(&file).unwrap().keys.len(), 91);
     }
 }

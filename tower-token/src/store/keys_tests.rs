@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::codec::{self, WireRecord};
 use super::contract::{ByteStore, Expected, Row, RowKey, SaveOutcome, SealedRow};
 use super::keyset::Keyset;
+use super::sent::Sent;
 use super::{KeyProvider, KeyRing, KeyRotation, MemoryStore, SealedStore, seal};
 use crate::clock::{Clock as _, Timestamp};
 use crate::error::{Error, ErrorKind, Recovery};
@@ -104,7 +105,7 @@ async fn save_record(
 ) -> Result<SaveOutcome, Error> {
     let found = store.load(&record.grant.key).await?;
     let expected = found.map_or(Expected::Absent, |found| Expected::Version(found.version));
-    store.save(record, due, expected).await
+    store.save(record, due, expected, &Sent::default()).await
 }
 
 async fn opens(store: &SealedStore, user: &str) -> Result<(), Error> {
@@ -259,6 +260,22 @@ async fn a_branch_that_began_at_an_older_keyset_is_refused() {
     let other = rig.instance().await;
     other.key_rotation().add_key().await.unwrap();
     key_error(store.key_rotation().data_keys().await, "older than it was");
+}
+
+#[tokio::test]
+async fn a_branch_that_has_gone_further_is_refused_as_well() {
+    let rig = Rig::new();
+    let store = rig.instance().await;
+    let old = rig.keyset_row().await;
+    rig.rotate(&store.key_rotation()).await;
+    save(&store, "ada").await.unwrap();
+    rig.forge(&Keyset::row_key(), &old).await;
+    let other = rig.instance().await;
+    rig.rotate(&other.key_rotation()).await;
+    rig.rotate(&other.key_rotation()).await;
+    // It has another key by the same name, and nothing that opens this.
+    key_error(store.key_rotation().data_keys().await, "older than it was");
+    opens(&store, "ada").await.unwrap();
 }
 
 #[tokio::test]

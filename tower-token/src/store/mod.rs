@@ -18,6 +18,7 @@ mod open;
 mod rotation;
 mod seal;
 mod sealed;
+mod sent;
 mod shared;
 #[cfg(feature = "sled")]
 mod sled;
@@ -37,5 +38,6 @@ pub use self::rotation::{KeyRotation, Rewrap, RewrapProgress};
 pub(crate) use self::seal::fill;
 pub(crate) use self::sealed::Found;
 pub use self::sealed::SealedStore;
+pub(crate) use self::sent::Sent;
 #[cfg(feature = "sled")]
 pub use self::sled::SledStore;

@@ -140,6 +140,13 @@ pub(super) fn seal(
     Ok(std::mem::take(&mut *record))
 }
 
+pub(super) type Nonce = [u8; NONCE];
+
+/// The nonce of `record`, which no other has.
+pub(super) fn nonce(record: &[u8]) -> Option<Nonce> {
+    record.get(HEADER..)?.first_chunk().copied()
+}
+
 /// Which key sealed `record`.
 pub(super) fn key_id(record: &[u8]) -> Result<u32, Error> {
     match record {

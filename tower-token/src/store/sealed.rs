@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use zeroize::Zeroizing;
 
 use super::codec::{self, WireRecord};
@@ -16,6 +17,7 @@ use super::key_provider::KeyProvider;
 use super::keyset::{DataKeyState, Keyset, LiveKeyset, NoKey, Seen};
 use super::open::SealedStoreBuilder;
 use super::seal::{self, Key, Kind, Place};
+use super::sent::Sent;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::Fingerprint;
@@ -52,6 +54,14 @@ pub(crate) struct Found {
     /// Whether the key that sealed it was destroyed. Nobody was told that this was stored: it
     /// was written too late, by one that has not sealed it again yet.
     pub(crate) is_orphan: bool,
+    bytes: Bytes,
+}
+
+impl Found {
+    /// Whether it is one of the writes that were `sent`.
+    pub(crate) fn is_of(&self, sent: &Sent) -> bool {
+        sent.knows(&self.bytes)
+    }
 }
 
 impl SealedStore {
@@ -112,7 +122,10 @@ impl SealedStore {
                 return Ok(Some(found));
             }
             let text = opener.text(&row_key, &row)?;
-            if let SaveOutcome::Saved(version) = self.seal_again(&row_key, &row, &text).await? {
+            // Whosever it is: not to be known as a write of the caller's.
+            let sent = Sent::default();
+            let saved = self.seal_again(&row_key, &row, &text, &sent).await?;
+            if let SaveOutcome::Saved(version) = saved {
                 return Ok(Some(Found { version, ..found }));
             }
         }
@@ -122,24 +135,25 @@ impl SealedStore {
         ))
     }
 
-    /// Writes a row that is to be claimed when it is `due`.
+    /// Writes a row that is to be claimed when it is `due`, and notes what was `sent`.
     pub(crate) async fn save(
         &self,
         record: &Record,
         due: Option<Timestamp>,
         expected: Expected,
+        sent: &Sent,
     ) -> Result<SaveOutcome, Error> {
         let row_key = self.row(&record.grant.key);
         let wire = WireRecord::from(record);
         let len = codec::size(&wire)?;
         let write = |buffer: &mut [u8]| codec::write(codec::RECORD, &wire, buffer);
-        let put = async |expected| self.put(&row_key, len, write, due, expected).await;
+        let put = async |expected| self.put(&row_key, len, write, due, expected, sent).await;
         let saved = put(expected).await?;
         if saved != SaveOutcome::Unknown {
             return Ok(saved);
         }
         // Written too late, it would hide what it replaced; here is what belongs there.
-        let Ok(Some(orphan)) = self.orphan(&row_key).await else {
+        let Ok(Some(orphan)) = self.orphan(&row_key, sent).await else {
             return Ok(saved);
         };
         Ok(match put(Expected::Version(orphan)).await {
@@ -148,14 +162,16 @@ impl SealedStore {
         })
     }
 
-    /// The version of a row whose key was destroyed, if it is one.
-    async fn orphan(&self, row_key: &RowKey) -> Result<Option<Version>, Error> {
+    /// The version of a row that was `sent` and whose key was destroyed, if it is one. What
+    /// somebody else's hides, nobody else knows.
+    async fn orphan(&self, row_key: &RowKey, sent: &Sent) -> Result<Option<Version>, Error> {
         let Some(row) = self.store.load(row_key).await? else {
             return Ok(None);
         };
         self.keys.current(&*self.store).await?;
         let opener = self.opener_of(&row).await?;
-        Ok(opener.is_orphan(&row).then_some(row.version))
+        let is_ours = opener.is_orphan(&row) && sent.knows(&row.bytes);
+        Ok(is_ours.then_some(row.version))
     }
 
     /// Writes `text` over `row`, as what it is: also what another version of this crate wrote.
@@ -164,13 +180,15 @@ impl SealedStore {
         row_key: &RowKey,
         row: &Row,
         text: &[u8],
+        sent: &Sent,
     ) -> Result<SaveOutcome, Error> {
         let copy = |buffer: &mut [u8]| {
             buffer.copy_from_slice(text);
             Ok(())
         };
         let expected = Expected::Version(row.version);
-        self.put(row_key, text.len(), copy, row.due, expected).await
+        self.put(row_key, text.len(), copy, row.due, expected, sent)
+            .await
     }
 
     /// Seals what `write` puts into a buffer of `len` bytes, and saves it.
@@ -181,8 +199,9 @@ impl SealedStore {
         write: impl Fn(&mut [u8]) -> Result<(), Error>,
         due: Option<Timestamp>,
         expected: Expected,
+        sent: &Sent,
     ) -> Result<SaveOutcome, Error> {
-        let send = async |expected| self.send(row_key, len, &write, due, expected).await;
+        let send = async |expected| self.send(row_key, len, &write, due, expected, sent).await;
         let (mut by, mut outcome) = send(expected).await?;
         if outcome == SaveOutcome::Conflict {
             return Ok(outcome);
@@ -215,6 +234,7 @@ impl SealedStore {
         write: impl Fn(&mut [u8]) -> Result<(), Error>,
         due: Option<Timestamp>,
         expected: Expected,
+        sent: &Sent,
     ) -> Result<(u32, SaveOutcome), Error> {
         let seen = self.keys.current(&*self.store).await?;
         let (by, key) = seen.keyset.active()?;
@@ -225,6 +245,7 @@ impl SealedStore {
                 "the grant is too large to be stored: 4 MiB is the limit",
             ));
         }
+        sent.note(&sealed);
         let row = SealedRow::new(sealed, due);
         Ok((by, self.store.save(row_key, row, expected).await?))
     }
@@ -346,6 +367,7 @@ impl Opener {
             due: row.due,
             record: self.record(row_key, row),
             is_orphan: self.is_orphan(row),
+            bytes: row.bytes.clone(),
         }
     }
 
@@ -413,7 +435,7 @@ mod tests {
     // Not `super::*`: the erased trait has the methods of the real one.
     use super::super::KeyRing;
     use super::super::{ByteStore, Expected, MemoryStore, Row, SaveOutcome, SealedRow, Version};
-    use super::{Keyset, SealedStore, WireRecord, codec, place, seal};
+    use super::{Keyset, SealedStore, Sent, WireRecord, codec, place, seal};
     use crate::clock::Timestamp;
     use crate::error::ErrorKind;
     use crate::grant::{ExchangeId, Grant, Record, TokenResponse};
@@ -440,7 +462,7 @@ mod tests {
         let keys = [GrantKey::new("p", "ada"), GrantKey::new("p", "bob")];
         for key in &keys {
             let outcome = store
-                .save(&record(key), None, Expected::Absent)
+                .save(&record(key), None, Expected::Absent, &Sent::default())
                 .await
                 .unwrap();
             assert!(matches!(outcome, SaveOutcome::Saved(_)));

@@ -141,8 +141,9 @@ impl LiveKeyset {
             ));
         }
         // Nothing is written twice by one sequence, so another text of the same is a branch
-        // that began before what was seen.
-        if keyset.sequence <= before.keyset.sequence {
+        // that began before what was seen. So is one that has gone further without its keys.
+        let is_newer = keyset.sequence > before.keyset.sequence;
+        if !(is_newer && keyset.has_keys_of(&before.keyset)) {
             return Err(key_error(
                 "the store's keyset is older than it was: the store was rolled back, and what was \
                  sealed since cannot be opened by it. Restore its row from a newer backup",

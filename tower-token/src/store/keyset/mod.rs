@@ -128,6 +128,16 @@ impl Keyset {
         entry.key.as_ref().ok_or(NoKey::Destroyed)
     }
 
+    /// Whether every key of `before` is here, or was destroyed since.
+    fn has_keys_of(&self, before: &Self) -> bool {
+        let mut entries = before.entries.iter();
+        entries.all(|was| match (self.by_id(was.data_key.id), &was.key) {
+            (Ok(is), Some(was)) => is.as_bytes() == was.as_bytes(),
+            (Ok(_), None) | (Err(NoKey::Unknown), _) => false,
+            (Err(NoKey::Destroyed), _) => true,
+        })
+    }
+
     pub(super) fn poll(&self) -> Duration {
         self.poll
     }

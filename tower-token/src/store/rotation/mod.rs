@@ -121,7 +121,8 @@ impl KeyRotation {
         // that was not seen.
         let in_time = |seen: &Seen, now| seen.keyset.without(id, now).map(|_| None);
         let seen = self.change(in_time).await?;
-        if seen.keyset.data_key(id)?.state == DataKeyState::Destroyed {
+        let counted_as = seen.keyset.data_key(id)?.state;
+        if counted_as == DataKeyState::Destroyed {
             return Ok(());
         }
         let in_use = |message: String| Err(Error::new(ErrorKind::KeyInUse, message));
@@ -137,9 +138,16 @@ impl KeyRotation {
                  {id}: they are damaged, or of a later version of tower-token. A rewrap names them"
             ));
         }
-        self.change(|seen, now| seen.keyset.without(id, now))
-            .await
-            .map(drop)
+        let change = |seen: &Seen, now| {
+            let next = seen.keyset.without(id, now)?;
+            if next.is_some() && seen.keyset.data_key(id)?.state != counted_as {
+                // Made active, and retired again: there are rows by now that were not counted.
+                let message = format!("data key {id} has sealed meanwhile: rewrap its rows first");
+                return Err(Error::new(ErrorKind::KeyInUse, message));
+            }
+            Ok(next)
+        };
+        self.change(change).await.map(drop)
     }
 
     /// Removes a row that a rewrap found [unreadable](RewrapProgress::unreadable_rows); whether

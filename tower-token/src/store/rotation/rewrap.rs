@@ -10,6 +10,7 @@ use crate::store::codec::{self, WireRecord};
 use crate::store::contract::{Row, RowKey, SaveOutcome};
 use crate::store::keyset::Keyset;
 use crate::store::sealed::SealedStore;
+use crate::store::sent::Sent;
 
 /// How many rows a step takes, unless told otherwise.
 const ROWS: usize = 64;
@@ -152,7 +153,7 @@ impl Rewrap {
     }
 
     async fn rewrap(&self, row_key: RowKey, mut row: Row) -> Result<Fate, Error> {
-        let mut text = None;
+        let (mut text, sent) = (None, Sent::default());
         for _ in 0..TRIES {
             // After the row, which it is to tell of.
             self.store.keys.current(&*self.store.store).await?;
@@ -160,8 +161,9 @@ impl Rewrap {
             if opener.is_sealed_for_now(&row) {
                 return Ok(Fate::Fine);
             }
-            // One that was not before is of a write of ours that took too long.
-            let text = match text.take().filter(|_| opener.is_orphan(&row)) {
+            // A write of ours took too long. Somebody else's may hide what is newer.
+            let is_ours = opener.is_orphan(&row) && sent.knows(&row.bytes);
+            let text = match text.take().filter(|_| is_ours) {
                 Some(before) => text.insert(before),
                 None => match opener.text(&row_key, &row) {
                     Ok(found) => text.insert(found),
@@ -171,7 +173,7 @@ impl Rewrap {
             if has_intent(text, self.store.keys.now()) {
                 return Ok(Fate::Left);
             }
-            let saved = self.store.seal_again(&row_key, &row, text).await?;
+            let saved = self.store.seal_again(&row_key, &row, text, &sent).await?;
             if let SaveOutcome::Saved(_) = saved {
                 return Ok(Fate::Rewrapped);
             }
