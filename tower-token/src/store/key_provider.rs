@@ -45,7 +45,8 @@ use crate::error::{Error, ErrorKind};
 /// # Ok(()) }
 /// ```
 pub trait KeyProvider: Send + Sync {
-    /// The outer keys, the one that wraps first.
+    /// The outer keys, the one that wraps first. Opening the store waits for them without a
+    /// limit: set one to whatever is asked here.
     ///
     /// Whatever this fails with keeps the store from being opened, and becomes the source of
     /// an error of [`ErrorKind::Key`]: keep secrets out of it.

@@ -87,8 +87,9 @@ impl KeyRing {
         Self::decode(&text, variable)
     }
 
-    /// The keys in a file. On Unix a file that others than its owner can read is
-    /// refused; on Windows its access list is yours to set.
+    /// The keys in a regular file: what waits for a writer, such as a pipe, is refused. On Unix
+    /// so is a file that others than its owner can read; on Windows its access list is yours
+    /// to set.
     pub fn from_file(path: impl AsRef<Path>) -> Result<Self, Error> {
         let path = path.as_ref();
         let name = path.display().to_string();
@@ -99,14 +100,12 @@ impl KeyRing {
                 error,
             )
         };
+        // Looked at before, since to open a pipe is to wait for its writer.
+        is_regular(&std::fs::metadata(path).map_err(failed)?, &name)?;
         // Checked once it is open: what is read is what was checked.
         let file = std::fs::File::open(path).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        if metadata.is_dir() {
-            return Err(key_error(format!(
-                "{name} is a folder: name the key file in it"
-            )));
-        }
+        is_regular(&metadata, &name)?;
         #[cfg(unix)]
         {
             use std::os::unix::fs::PermissionsExt as _;
@@ -191,6 +190,20 @@ fn decode_key(word: &str) -> Option<Key> {
         .or_else(|_| URL_SAFE_NO_PAD.decode_slice(word, &mut *bytes))
         .ok()?;
     (len == 32).then(|| bytes.first_chunk().map(Key::new))?
+}
+
+fn is_regular(metadata: &std::fs::Metadata, name: &str) -> Result<(), Error> {
+    if metadata.is_dir() {
+        return Err(key_error(format!(
+            "{name} is a folder: name the key file in it"
+        )));
+    }
+    if !metadata.is_file() {
+        return Err(key_error(format!(
+            "{name} is no regular file: read what it brings yourself, for `KeyRing::from_bytes`"
+        )));
+    }
+    Ok(())
 }
 
 fn key_error(message: String) -> Error {
@@ -281,6 +294,11 @@ mod tests {
         let error = KeyRing::from_file(&folder).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Key);
         assert!(error.to_string().contains("is a folder"), "{error}");
+        #[cfg(unix)]
+        {
+            let error = KeyRing::from_file("/dev/zero").unwrap_err();
+            assert!(error.to_string().contains("no regular file"), "{error}");
+        }
 
         // What is read of it ends where a key ends.
         let mut file = tempfile::NamedTempFile::new().unwrap();

@@ -73,9 +73,11 @@ impl Keyset {
             return Ok(None);
         }
         let last = self.data_keys().map(|key| key.id).max().unwrap_or(0);
+        let id = last.checked_add(1);
+        let id = id.ok_or_else(|| config(String::from("the ids of data keys are used up")))?;
         let mut next = self.changed();
         next.entries
-            .push(Entry::new(last + 1, DataKeyState::Created, now)?);
+            .push(Entry::new(id, DataKeyState::Created, now)?);
         Ok(Some(next))
     }
 

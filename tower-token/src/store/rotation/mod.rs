@@ -45,17 +45,15 @@ impl KeyRotation {
     ///
     /// If one waits for that already, it is that one: asking again adds no other.
     pub async fn add_key(&self) -> Result<DataKey, Error> {
-        let seen = self
-            .change(|seen, now| seen.keyset.with_waiting(now))
-            .await?;
-        let waiting = seen.keyset.waiting();
-        let id = waiting.ok_or_else(|| {
-            Error::new(
-                ErrorKind::Config,
-                "somebody else has made the new data key active already",
-            )
-        })?;
-        seen.keyset.data_key(id)
+        let add = |seen: &Seen, now| seen.keyset.with_waiting(now);
+        for _ in 0..MAX_CONFLICTS {
+            let seen = self.change(add).await?;
+            // None waits if somebody else has made it active already.
+            if let Some(id) = seen.keyset.waiting() {
+                return seen.keyset.data_key(id);
+            }
+        }
+        Err(kept_changing())
     }
 
     /// Makes `id` the key that seals, and retires the one that did.
@@ -240,10 +238,7 @@ impl KeyRotation {
                 SaveOutcome::Saved(_) | SaveOutcome::Conflict | SaveOutcome::Unknown => {}
             }
         }
-        Err(Error::new(
-            ErrorKind::Store,
-            "the store's keyset kept changing: try again",
-        ))
+        Err(kept_changing())
     }
 
     /// The time by the one clock that all instances share.
@@ -260,4 +255,9 @@ impl KeyRotation {
         };
         Ok(now)
     }
+}
+
+fn kept_changing() -> Error {
+    let message = "the store's keyset kept changing: try again";
+    Error::new(ErrorKind::Store, message)
 }
