@@ -15,6 +15,7 @@ mod keyset;
 mod leases;
 mod memory;
 mod open;
+mod pass;
 mod rotation;
 mod seal;
 mod sealed;
