@@ -22,6 +22,7 @@ mod sealed;
 mod shared;
 #[cfg(feature = "sled")]
 mod sled;
+mod transfer;
 
 pub use self::contract::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
@@ -40,3 +41,4 @@ pub(crate) use self::sealed::Found;
 pub use self::sealed::SealedStore;
 #[cfg(feature = "sled")]
 pub use self::sled::SledStore;
+pub use self::transfer::{Export, Import, StoreCopy, TransferProgress};
