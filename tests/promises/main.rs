@@ -3,6 +3,8 @@
 #![allow(missing_docs, unreachable_pub)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod a_backup_brings_everyone_back;
+mod a_copy_never_makes_a_grant_older;
 mod a_disconnect_reaches_the_token_service;
 mod a_dropped_caller_loses_nothing;
 mod a_failing_service_is_left_alone;
@@ -16,6 +18,7 @@ mod a_user_is_asked_for_a_code;
 mod accounts_share_one_refresh;
 mod an_early_answer_is_healed_or_told;
 mod an_error_never_replaces_a_usable_token;
+mod an_export_that_was_changed_is_refused;
 mod an_unknown_outcome_goes_by_the_rotation;
 mod any_interleaving_keeps_the_invariants;
 mod every_client;
@@ -49,3 +52,4 @@ mod what_is_due_is_refreshed_behind;
 mod model;
 mod reqwest_rig;
 mod support;
+mod transfer_rig;

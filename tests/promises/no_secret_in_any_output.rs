@@ -33,18 +33,19 @@ const MARKS: [&str; 8] = [
 const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthServer \
     AuthServerBuilder Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService \
     Buffered ByteStore ClientAssertion Clock CloneBody Counts DataKey DataKeyState Durability \
-    Error ErrorKind Event EventKind Events Expected Fault Fingerprint Freshness Grant GrantKey \
-    GrantState Group IntoProvider InvalidMeshPayload InvalidTokenResponse Issued JsonBody \
-    KeyProvider KeyRing KeyRotation Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore \
-    Mesh MeshBroker MeshCounts MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder \
-    NoReplay NotSent OAuth2 PeekedBody Placement Provider ReauthReason Recovery RefreshError \
-    RefreshRequest RefreshWindow Refresher RefusalFuture RefusalLayer RefusalService Replay \
-    ReplayAgain ReplayBody ReplayBodyError ReqwestFuture ReqwestService ResponseFuture Revoker \
-    Rewrap RewrapProgress Rotation Row RowKey SaveOutcome SealedRow SealedStore \
-    SealedStoreBuilder Secret SendWith SendWithFuture Serial SledStore StoreError StoreErrorKind \
-    SweepAction SweepItem SweepReport SystemClock Timestamp TokenClient TokenClientBuilder \
-    TokenClientFuture TokenHeader TokenLayer TokenManager TokenManagerBuilder TokenRefused \
-    TokenRequest TokenResponse TokenService TokenServiceError Verdict VerdictRule Version";
+    Error ErrorKind Event EventKind Events Expected Export Fault Fingerprint Freshness Grant \
+    GrantKey GrantState Group Import IntoProvider InvalidMeshPayload InvalidTokenResponse Issued \
+    JsonBody KeyProvider KeyRing KeyRotation Lease LeaseOwner LinkTokenRequest ManualClock \
+    MemoryStore Mesh MeshBroker MeshCounts MeshGrant MeshLink MeshPayload MeshServer \
+    MeshServerBuilder NoReplay NotSent OAuth2 PeekedBody Placement Provider ReauthReason Recovery \
+    RefreshError RefreshRequest RefreshWindow Refresher RefusalFuture RefusalLayer RefusalService \
+    Replay ReplayAgain ReplayBody ReplayBodyError ReqwestFuture ReqwestService ResponseFuture \
+    Revoker Rewrap RewrapProgress Rotation Row RowKey SaveOutcome SealedRow SealedStore \
+    SealedStoreBuilder Secret SendWith SendWithFuture Serial SledStore StoreCopy StoreError \
+    StoreErrorKind SweepAction SweepItem SweepReport SystemClock Timestamp TokenClient \
+    TokenClientBuilder TokenClientFuture TokenHeader TokenLayer TokenManager TokenManagerBuilder \
+    TokenRefused TokenRequest TokenResponse TokenService TokenServiceError TransferProgress \
+    Verdict VerdictRule Version";
 
 #[test]
 fn every_exported_name_is_known_here() {

@@ -2,6 +2,7 @@
 //! told, and a detector of leaks.
 
 pub mod acked;
+pub mod any;
 pub mod broken;
 pub mod child;
 pub mod concurrent;

@@ -1,17 +1,19 @@
-//! A store whose keyset cannot always be looked at, or that is slow.
+//! A store whose keyset cannot always be looked at, that is slow, or has damaged rows.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tower_token::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
     StoreError, StoreErrorKind, Version,
 };
 
-/// A store that works, but for looks at its keyset, in its own time. Clones share rows and orders.
+/// A store that works, but for looks at its keyset and rows that were harmed, in its own time.
+/// Clones share rows and orders.
 #[derive(Debug, Clone)]
 pub struct Veiled<S> {
     rows: S,
@@ -26,6 +28,7 @@ struct Orders {
     hanging: AtomicBool,
     /// In seconds.
     slow: AtomicU64,
+    harmed: Mutex<Vec<RowKey>>,
     scans: watch::Sender<Scans>,
 }
 
@@ -66,6 +69,11 @@ impl<S> Veiled<S> {
         self.orders.hanging.store(hanging, SeqCst);
     }
 
+    /// From now on these rows are found damaged, and no others.
+    pub fn harm(&self, rows: impl IntoIterator<Item = RowKey>) {
+        *self.orders.harmed.lock() = rows.into_iter().collect();
+    }
+
     /// How many seconds a save takes.
     pub fn slow(&self, seconds: u64) {
         self.orders.slow.store(seconds, SeqCst);
@@ -89,6 +97,13 @@ impl Orders {
         let left = |looks: usize| looks.checked_sub(1);
         self.failing.fetch_update(SeqCst, SeqCst, left).is_ok()
     }
+
+    fn as_found(&self, key: &RowKey, row: Row) -> Row {
+        match self.harmed.lock().contains(key) {
+            true => Row::new(row.version, row.due, row.bytes.slice(1..)),
+            false => row,
+        }
+    }
 }
 
 impl<S: ByteStore> ByteStore for Veiled<S> {
@@ -109,7 +124,8 @@ impl<S: ByteStore> ByteStore for Veiled<S> {
                 return Err(StoreError::new(kind, "as told"));
             }
         }
-        self.rows.load(key).await
+        let found = self.rows.load(key).await?;
+        Ok(found.map(|row| self.orders.as_found(key, row)))
     }
 
     async fn save(
@@ -144,7 +160,7 @@ impl<S: ByteStore> ByteStore for Veiled<S> {
         after: Option<&RowKey>,
         limit: usize,
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        let page = self.rows.scan(after, limit).await;
+        let mut rows = self.rows.scan(after, limit).await?;
         let scans = &self.orders.scans;
         let held = |it: &mut Scans| {
             let hold = *it == Scans::HoldNext;
@@ -156,7 +172,10 @@ impl<S: ByteStore> ByteStore for Veiled<S> {
         if scans.send_if_modified(held) {
             let _ = scans.subscribe().wait_for(|it| *it == Scans::Work).await;
         }
-        page
+        for (key, row) in &mut rows {
+            *row = self.orders.as_found(key, row.clone());
+        }
+        Ok(rows)
     }
 
     async fn claim_due(

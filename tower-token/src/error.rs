@@ -79,6 +79,9 @@ pub enum ErrorKind {
     KeyInUse,
     /// A stored record does not open: it was damaged, moved or forged.
     Damaged,
+    /// An export is cut off, damaged, changed, made of several, or of a format that this version
+    /// does not know.
+    InvalidExport,
     /// A stored record is older than one this process has already seen.
     RolledBack,
     /// The manager was shut down.
@@ -170,6 +173,7 @@ impl Error {
             | ErrorKind::InvalidResponse
             | ErrorKind::KeyInUse
             | ErrorKind::Damaged
+            | ErrorKind::InvalidExport
             | ErrorKind::RolledBack
             | ErrorKind::ShutDown => Recovery::Fail,
         }

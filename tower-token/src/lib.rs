@@ -64,6 +64,7 @@
 //! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
 //! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |
 //! | change keys without a stop | [`KeyRotation`] |
+//! | back up, restore, move to another store | [`backup_and_migration`] |
 //! | know what to do about a failure | [`Error::recovery`] |
 //! | see what happens | [`TokenManager::events`] |
 //!
@@ -110,6 +111,9 @@ pub mod testkit;
 #[doc = include_str!("layer/order_of_layers.md")]
 pub mod order_of_layers {}
 
+#[doc = include_str!("store/transfer/transfer.md")]
+pub mod backup_and_migration {}
+
 pub use self::clock::{Clock, SystemClock, Timestamp};
 pub use self::error::{Error, ErrorKind, Recovery};
 pub use self::event::{Event, EventKind, Events, Fingerprint};
@@ -135,7 +139,8 @@ pub use self::secret::Secret;
 #[cfg(feature = "sled")]
 pub use self::store::SledStore;
 pub use self::store::{
-    ByteStore, DataKey, DataKeyState, Durability, Expected, Group, KeyProvider, KeyRing,
-    KeyRotation, Lease, LeaseOwner, MemoryStore, Rewrap, RewrapProgress, Row, RowKey, SaveOutcome,
-    SealedRow, SealedStore, SealedStoreBuilder, StoreError, StoreErrorKind, Version,
+    ByteStore, DataKey, DataKeyState, Durability, Expected, Export, Group, Import, KeyProvider,
+    KeyRing, KeyRotation, Lease, LeaseOwner, MemoryStore, Rewrap, RewrapProgress, Row, RowKey,
+    SaveOutcome, SealedRow, SealedStore, SealedStoreBuilder, StoreCopy, StoreError, StoreErrorKind,
+    TransferProgress, Version,
 };

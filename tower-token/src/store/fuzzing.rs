@@ -3,6 +3,7 @@
 use super::codec::{RECORD, WireRecord, read, size, write};
 use super::contract::{Group, RowKey};
 use super::seal::{self, Key, Kind, Place};
+pub use super::transfer::fuzzing::{export_pieces, exported, taken_in};
 use crate::error::Error;
 use crate::grant::Record;
 

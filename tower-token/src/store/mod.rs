@@ -15,6 +15,7 @@ mod keyset;
 mod leases;
 mod memory;
 mod open;
+mod pass;
 mod rotation;
 mod seal;
 mod sealed;
@@ -22,6 +23,7 @@ mod sent;
 mod shared;
 #[cfg(feature = "sled")]
 mod sled;
+mod transfer;
 
 pub use self::contract::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
@@ -41,3 +43,4 @@ pub use self::sealed::SealedStore;
 pub(crate) use self::sent::Sent;
 #[cfg(feature = "sled")]
 pub use self::sled::SledStore;
+pub use self::transfer::{Export, Import, StoreCopy, TransferProgress};

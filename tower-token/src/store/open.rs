@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::contract::{ByteStore, Expected, Row, SaveOutcome};
+use bytes::Bytes;
+
+use super::contract::{ByteStore, Durability, Expected, Row, SaveOutcome, SealedRow, Version};
 use super::erased::DynByteStore;
 use super::key_provider::{KeyProvider, provided};
 use super::keyring::KeyRing;
@@ -30,6 +32,7 @@ use crate::error::{Error, ErrorKind};
 pub struct SealedStoreBuilder {
     poll: Duration,
     clock: Arc<dyn Clock>,
+    keyset_of: Option<SealedStore>,
 }
 
 impl SealedStoreBuilder {
@@ -37,6 +40,7 @@ impl SealedStoreBuilder {
         Self {
             poll: KEY_POLL,
             clock: Arc::new(SystemClock::new()),
+            keyset_of: None,
         }
     }
 
@@ -64,6 +68,17 @@ impl SealedStoreBuilder {
         self
     }
 
+    /// Gives an empty store the keys of `source`, as they are wrapped there, and makes none: what
+    /// is to hold [a copy](SealedStore::copy_to) is then the same vault. The outer keys that it is
+    /// opened with have to be those of `source`.
+    ///
+    /// A store that has other keys already fails with [`ErrorKind::Config`].
+    #[must_use]
+    pub fn keyset_of(mut self, source: &SealedStore) -> Self {
+        self.keyset_of = Some(source.clone());
+        self
+    }
+
     /// Opens `store` with the outer keys that `keys` has; see [`SealedStore::open`].
     pub async fn open(
         self,
@@ -71,10 +86,36 @@ impl SealedStoreBuilder {
         keys: impl KeyProvider,
     ) -> Result<SealedStore, Error> {
         let ring = provided(keys).await?;
+        let given = match &self.keyset_of {
+            Some(source) => Some(source.keys.look(&*source.store).await?.0.bytes.clone()),
+            None => None,
+        };
+        let durability = store.durability();
+        self.open_over(Arc::new(store), durability, ring, given)
+            .await
+    }
+
+    /// Opens `store`, whose keyset is `given` if it has none.
+    pub(super) async fn open_over(
+        self,
+        store: Arc<dyn DynByteStore>,
+        durability: Durability,
+        ring: KeyRing,
+        given: Option<Bytes>,
+    ) -> Result<SealedStore, Error> {
+        let given = given.map(|bytes| unwrapped(bytes, &ring)).transpose()?;
+        let vault = given.as_ref().map(|given| *given.keyset.vault());
         let began = self.clock.now();
-        let seen = load_or_create(&store, &ring, began, self.poll).await?;
+        let seen = load_or_create(&*store, &ring, began, self.poll, given).await?;
+        if vault.is_some_and(|vault| vault != *seen.keyset.vault()) {
+            return Err(Error::new(
+                ErrorKind::Config,
+                "the store has keys of its own, and keeps them: open it with those, and import \
+                 or copy into it",
+            ));
+        }
         let keys = LiveKeyset::new(ring, self.poll, self.clock, seen, began);
-        Ok(SealedStore::new(store, keys))
+        Ok(SealedStore::new(store, durability, keys))
     }
 }
 
@@ -83,15 +124,16 @@ async fn load_or_create(
     ring: &KeyRing,
     now: Timestamp,
     poll: Duration,
+    given: Option<Seen>,
 ) -> Result<Seen, Error> {
     let row_key = Keyset::row_key();
     if let Some(row) = store.load(&row_key).await? {
-        return unwrapped(row, ring);
+        return unwrapped(row.bytes, ring);
     }
     if !store.scan(None, 1).await?.is_empty() {
         // Another first start may have come between the two looks.
         return match store.load(&row_key).await? {
-            Some(row) => unwrapped(row, ring),
+            Some(row) => unwrapped(row.bytes, ring),
             None => Err(Error::new(
                 ErrorKind::Key,
                 "the store holds rows but not the keyset that opens them: restore the keyset row \
@@ -99,15 +141,21 @@ async fn load_or_create(
             )),
         };
     }
-    let keyset = Keyset::generate(now, poll)?;
-    let row = keyset.wrap(ring.first()?)?;
-    let bytes = row.bytes().clone();
+    let first = match given {
+        Some(given) => given,
+        None => {
+            let keyset = Keyset::generate(now, poll)?;
+            let bytes = keyset.wrap(ring.first()?)?.bytes().clone();
+            Seen { keyset, bytes }
+        }
+    };
+    let row = SealedRow::new(first.bytes.to_vec(), None);
     match store.save(&row_key, row, Expected::Absent).await? {
-        SaveOutcome::Saved(_) => Ok(Seen { keyset, bytes }),
+        SaveOutcome::Saved(_) => Ok(first),
         // Somebody else's first start came first, or ours did and its answer was lost:
         // either way the store knows.
         SaveOutcome::Conflict | SaveOutcome::Unknown => match store.load(&row_key).await? {
-            Some(row) => unwrapped(row, ring),
+            Some(row) => unwrapped(row.bytes, ring),
             None => Err(Error::new(
                 ErrorKind::Store,
                 "the keyset could not be written",
@@ -116,10 +164,10 @@ async fn load_or_create(
     }
 }
 
-fn unwrapped(row: Row, ring: &KeyRing) -> Result<Seen, Error> {
+/// A keyset as it stands in a row, or in an export.
+pub(super) fn unwrapped(bytes: Bytes, ring: &KeyRing) -> Result<Seen, Error> {
+    let row = Row::new(Version(0), None, bytes);
     let keyset = Keyset::unwrap(&row, ring)?;
-    Ok(Seen {
-        keyset,
-        bytes: row.bytes,
-    })
+    let bytes = row.bytes;
+    Ok(Seen { keyset, bytes })
 }

@@ -28,6 +28,8 @@ const XAES_256_GCM: u8 = 1;
 const HEADER: usize = 6;
 const NONCE: usize = 24;
 const TAG: usize = 16;
+/// By how much a record is longer than what was sealed into it.
+pub(super) const OVERHEAD: usize = HEADER + NONCE + TAG;
 const LABEL: &[u8] = b"tower-token record";
 
 /// What kind of record sealed bytes are; part of what they are bound to.
@@ -35,6 +37,8 @@ const LABEL: &[u8] = b"tower-token record";
 pub(super) enum Kind {
     Keyset = 1,
     Grant = 2,
+    /// What the tags of an export are made by.
+    ExportKey = 3,
 }
 
 /// Where a record belongs. It opens nowhere else.
@@ -50,6 +54,8 @@ pub(super) struct Place<'a> {
 pub(super) struct Key(Arc<Zeroizing<[u8; 32]>>);
 
 impl Key {
+    pub(super) const LEN: usize = 32;
+
     pub(super) fn new(bytes: &[u8; 32]) -> Self {
         let mut key = Self::zero();
         Arc::make_mut(&mut key.0).copy_from_slice(bytes);

@@ -54,7 +54,7 @@ pub(crate) struct Found {
     /// Whether the key that sealed it was destroyed. Nobody was told that this was stored: it
     /// was written too late, by one that has not sealed it again yet.
     pub(crate) is_orphan: bool,
-    bytes: Bytes,
+    pub(super) bytes: Bytes,
 }
 
 impl Found {
@@ -80,11 +80,15 @@ impl SealedStore {
         SealedStoreBuilder::new()
     }
 
-    pub(super) fn new(store: impl ByteStore, keys: LiveKeyset) -> Self {
+    pub(super) fn new(
+        store: Arc<dyn DynByteStore>,
+        durability: Durability,
+        keys: LiveKeyset,
+    ) -> Self {
         Self {
-            durability: store.durability(),
-            store: Arc::new(store),
+            store,
             keys: Arc::new(keys),
+            durability,
         }
     }
 
@@ -285,7 +289,10 @@ impl SealedStore {
         self.all_found(rows).await
     }
 
-    async fn all_found(&self, rows: Vec<(RowKey, Row)>) -> Result<Vec<(RowKey, Found)>, Error> {
+    pub(super) async fn all_found(
+        &self,
+        rows: Vec<(RowKey, Row)>,
+    ) -> Result<Vec<(RowKey, Found)>, Error> {
         let unknown = self.unknown_key(rows.iter().map(|(_, row)| row));
         let opener = self.opener(unknown).await?;
         let rows = rows.into_iter();
@@ -356,8 +363,9 @@ impl SealedStore {
 }
 
 /// Opens rows with the keys that were seen.
+#[derive(Debug)]
 pub(super) struct Opener {
-    seen: Arc<Seen>,
+    pub(super) seen: Arc<Seen>,
 }
 
 impl Opener {
@@ -378,7 +386,7 @@ impl Opener {
     }
 
     /// Opens a row, and makes sure that what stands in it belongs there.
-    fn record(&self, row_key: &RowKey, row: &Row) -> Result<Record, Error> {
+    pub(super) fn record(&self, row_key: &RowKey, row: &Row) -> Result<Record, Error> {
         let text = self.text(row_key, row)?;
         let record = Record::try_from(codec::read::<WireRecord>(codec::RECORD, &text)?)?;
         if self.seen.keyset.row(&record.grant.key) != *row_key {
@@ -414,7 +422,7 @@ impl Opener {
     }
 }
 
-fn place<'a>(keyset: &'a Keyset, row: &'a RowKey) -> Place<'a> {
+pub(super) fn place<'a>(keyset: &'a Keyset, row: &'a RowKey) -> Place<'a> {
     Place {
         vault: keyset.vault(),
         row,

@@ -1,21 +1,17 @@
 //! Sealing everything anew, behind live traffic.
 
-use std::future::poll_fn;
-use std::task::Poll;
-
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::grant::Record;
 use crate::store::codec::{self, WireRecord};
 use crate::store::contract::{Row, RowKey, SaveOutcome};
 use crate::store::keyset::Keyset;
+use crate::store::pass::{self, NAMED, together};
 use crate::store::sealed::SealedStore;
 use crate::store::sent::Sent;
 
 /// How many rows a step takes, unless told otherwise.
 const ROWS: usize = 64;
-/// How many unreadable rows are named.
-const NAMED: usize = 100;
 /// How often a row may change under a step before it is left to the next pass.
 const TRIES: u32 = 4;
 
@@ -56,15 +52,7 @@ impl RewrapProgress {
     /// About how much of the store was looked at, from 0 to 1: rows lie evenly in the order of
     /// their keys.
     pub fn fraction(&self) -> f64 {
-        if self.is_done {
-            return 1.0;
-        }
-        let Some(cursor) = self.cursor else {
-            return 0.0;
-        };
-        let first = cursor.as_bytes().first_chunk().copied();
-        let place = u64::from_be_bytes(first.unwrap_or_default());
-        place as f64 / u64::MAX as f64
+        pass::fraction(self.cursor, self.is_done)
     }
 }
 
@@ -191,24 +179,4 @@ fn has_intent(text: &[u8], now: Timestamp) -> bool {
     let record = codec::read::<WireRecord>(codec::RECORD, text).and_then(Record::try_from);
     let intent = record.ok().and_then(|record| record.intent);
     intent.is_some_and(|intent| now < intent.deadline)
-}
-
-/// What all of `work` comes to, done side by side: a store that acknowledges writes together
-/// does so for these.
-async fn together<T>(work: impl Iterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut work: Vec<_> = work.map(|work| (Box::pin(work), None)).collect();
-    poll_fn(|cx| {
-        let mut all = Poll::Ready(());
-        for (work, done) in &mut work {
-            if done.is_none() {
-                match work.as_mut().poll(cx) {
-                    Poll::Ready(result) => *done = Some(result),
-                    Poll::Pending => all = Poll::Pending,
-                }
-            }
-        }
-        all
-    })
-    .await;
-    work.into_iter().filter_map(|(_, done)| done).collect()
 }
