@@ -63,6 +63,8 @@
 //! | connect and disconnect users | [`TokenManager`], [`TokenResponse`] |
 //! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
 //! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |
+//! | keep them in a table of your own | [`store::custom`] |
+//! | write a back end | [`store::contract`] |
 //! | change keys without a stop | [`KeyRotation`] |
 //! | know what to do about a failure | [`Error::recovery`] |
 //! | see what happens | [`TokenManager::events`] |
@@ -103,7 +105,7 @@ mod provider;
 pub mod reqwest;
 mod rt;
 mod secret;
-mod store;
+pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
@@ -132,10 +134,16 @@ pub use self::provider::{
     Refresher, Revoker, Rotation, Verdict, VerdictRule,
 };
 pub use self::secret::Secret;
-#[cfg(feature = "sled")]
-pub use self::store::SledStore;
-pub use self::store::{
-    ByteStore, DataKey, DataKeyState, Durability, Expected, Group, KeyProvider, KeyRing,
-    KeyRotation, Lease, LeaseOwner, MemoryStore, Rewrap, RewrapProgress, Row, RowKey, SaveOutcome,
-    SealedRow, SealedStore, SealedStoreBuilder, StoreError, StoreErrorKind, Version,
+pub use self::store::contract::byte_store::{
+    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
+    SharedStore, StoreError, StoreErrorKind, Version,
 };
+pub use self::store::key_provider::KeyProvider;
+pub use self::store::keyring::KeyRing;
+pub use self::store::keyset::{DataKey, DataKeyState};
+pub use self::store::memory::MemoryStore;
+pub use self::store::open::SealedStoreBuilder;
+pub use self::store::rotation::{KeyRotation, Rewrap, RewrapProgress};
+pub use self::store::sealed::SealedStore;
+#[cfg(feature = "sled")]
+pub use self::store::sled::SledStore;
