@@ -115,6 +115,7 @@ pub(super) async fn a_scan_goes_on_though_rows_come_and_go<S: ByteStore>(
         let Some((last, _)) = page.last() else {
             break;
         };
+        ensure(*last > after, "a scan does not come forward")?;
         after = *last;
         let ours = page
             .iter()
