@@ -8,12 +8,14 @@ pub mod child;
 pub mod concurrent;
 pub mod door;
 pub mod fake;
+pub mod faulty;
 pub mod flaky;
 pub mod leaks;
 pub mod mesh;
 pub mod mounted;
 pub mod oidc;
 pub mod recorder;
+pub mod tables;
 pub mod veiled;
 
 use bytes::Bytes;

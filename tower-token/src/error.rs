@@ -67,6 +67,9 @@ pub enum ErrorKind {
     InvalidResponse,
     /// The store could not do its work.
     Store,
+    /// The store cannot do this at all, such as list its rows: it is a
+    /// [custom one](crate::store::custom) without an index.
+    Unsupported,
     /// Another process has the embedded store open.
     StoreInUse,
     /// The outer key is missing, malformed, or not the one the store was made with; or the
@@ -171,6 +174,7 @@ impl Error {
             | ErrorKind::Placement
             | ErrorKind::ForeignOrigin
             | ErrorKind::InvalidResponse
+            | ErrorKind::Unsupported
             | ErrorKind::KeyInUse
             | ErrorKind::Damaged
             | ErrorKind::InvalidExport

@@ -63,6 +63,8 @@
 //! | connect and disconnect users | [`TokenManager`], [`TokenResponse`] |
 //! | describe a token service | [`OAuth2`], or [`Provider`] with a [`Refresher`] of yours |
 //! | store tokens | [`SealedStore`] with a [`KeyRing`] over a [`ByteStore`] |
+//! | keep them in a table of your own | [`store::custom`] |
+//! | write a back end | [`store::contract`] |
 //! | change keys without a stop | [`KeyRotation`] |
 //! | back up, restore, move to another store | [`backup_and_migration`] |
 //! | know what to do about a failure | [`Error::recovery`] |
@@ -104,7 +106,7 @@ mod provider;
 pub mod reqwest;
 mod rt;
 mod secret;
-mod store;
+pub mod store;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 
@@ -136,11 +138,17 @@ pub use self::provider::{
     Refresher, Revoker, Rotation, Verdict, VerdictRule,
 };
 pub use self::secret::Secret;
-#[cfg(feature = "sled")]
-pub use self::store::SledStore;
-pub use self::store::{
-    ByteStore, DataKey, DataKeyState, Durability, Expected, Export, Group, Import, KeyProvider,
-    KeyRing, KeyRotation, Lease, LeaseOwner, MemoryStore, Rewrap, RewrapProgress, Row, RowKey,
-    SaveOutcome, SealedRow, SealedStore, SealedStoreBuilder, StoreCopy, StoreError, StoreErrorKind,
-    TransferProgress, Version,
+pub use self::store::contract::byte_store::{
+    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
+    SharedStore, StoreError, StoreErrorKind, Version,
 };
+pub use self::store::key_provider::KeyProvider;
+pub use self::store::keyring::KeyRing;
+pub use self::store::keyset::{DataKey, DataKeyState};
+pub use self::store::memory::MemoryStore;
+pub use self::store::open::SealedStoreBuilder;
+pub use self::store::rotation::{KeyRotation, Rewrap, RewrapProgress};
+pub use self::store::sealed::SealedStore;
+#[cfg(feature = "sled")]
+pub use self::store::sled::SledStore;
+pub use self::store::transfer::{Export, Import, StoreCopy, TransferProgress};

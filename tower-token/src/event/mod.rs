@@ -28,6 +28,9 @@ use crate::grant::{ReauthReason, Serial};
 pub struct Fingerprint(pub(crate) [u8; 8]);
 
 impl Fingerprint {
+    /// Of no grant in particular.
+    pub(crate) const NONE: Self = Self([0; 8]);
+
     /// A number that is the same for a grant every time, and not for others.
     pub(crate) fn jitter(self) -> u16 {
         u16::from_be_bytes([self.0[0], self.0[1]])
@@ -52,7 +55,8 @@ impl fmt::Debug for Fingerprint {
 pub struct Event {
     /// The provider's name.
     pub provider: Arc<str>,
-    /// Which grant.
+    /// Which grant. Zeros where it is about all grants of the provider, as
+    /// [`NotSwept`](EventKind::NotSwept) is.
     pub grant: Fingerprint,
     /// What happened.
     pub kind: EventKind,
@@ -139,6 +143,9 @@ pub enum EventKind {
     /// A refreshed token was dropped because the user disconnected, or connected
     /// anew, in the meantime.
     Discarded,
+    /// The sweeper has ended, since the store cannot say what is due: nothing is done about this
+    /// provider's grants but when they are used. Told once for each provider.
+    NotSwept,
 }
 
 impl EventKind {
@@ -162,6 +169,7 @@ impl EventKind {
             Self::CircuitOpened => "circuit_opened",
             Self::CircuitClosed => "circuit_closed",
             Self::Discarded => "discarded",
+            Self::NotSwept => "not_swept",
         }
     }
 }

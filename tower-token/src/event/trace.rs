@@ -26,7 +26,10 @@ pub(super) fn trace(event: &Event) {
         EventKind::ReconnectBy { by } => {
             warn!(target: "tower_token", %provider, %grant, event = name, ?by);
         }
-        EventKind::SaveFailed | EventKind::RevocationFailed | EventKind::CircuitOpened => {
+        EventKind::SaveFailed
+        | EventKind::RevocationFailed
+        | EventKind::CircuitOpened
+        | EventKind::NotSwept => {
             warn!(target: "tower_token", %provider, %grant, event = name);
         }
         EventKind::RefreshFailed { cause } => {

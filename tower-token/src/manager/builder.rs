@@ -85,7 +85,9 @@ impl TokenManagerBuilder {
     /// By default they are looked after once a minute: a refresh token that would die unused
     /// is renewed, a grant that can never be used again is marked and, a month later,
     /// removed, and revocations that failed are tried again: without a sweeper they are not.
-    /// Where several managers share a store, one of them with a sweeper will do.
+    /// Where several managers share a store, one of them with a sweeper will do. A
+    /// [custom store](crate::store::custom) without an index cannot be swept: an event says so,
+    /// [`NotSwept`](crate::EventKind::NotSwept).
     #[must_use]
     pub fn without_sweeper(mut self) -> Self {
         self.sweeper = false;

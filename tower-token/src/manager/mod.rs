@@ -471,6 +471,17 @@ impl Shared {
         });
     }
 
+    /// Tells of what is about no grant in particular.
+    fn emit_to_all(&self, kind: &EventKind) {
+        for provider in self.providers.values() {
+            self.events.emit(&Event {
+                provider: Arc::clone(&provider.name),
+                grant: Fingerprint::NONE,
+                kind: kind.clone(),
+            });
+        }
+    }
+
     /// Counts something that a shutdown has to wait for, unless one has begun.
     fn begin(self: &Arc<Self>) -> Result<Underway, Error> {
         // Counted first: either the shutdown sees the count, or this sees the shutdown.

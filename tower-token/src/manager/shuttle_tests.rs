@@ -15,11 +15,11 @@ use crate::error::ErrorKind;
 use crate::grant::{AccessToken, Record, Serial, TokenResponse};
 use crate::key::GrantKey;
 use crate::provider::{Provider, RefreshError, RefreshRequest, Refresher};
-use crate::store::{
+use crate::testkit::ManualClock;
+use crate::{
     ByteStore, DataKeyState, Durability, Expected, Group, KeyRing, Lease, LeaseOwner, MemoryStore,
     Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, Version,
 };
-use crate::testkit::ManualClock;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const SEED: u64 = 20_250_101;

@@ -10,6 +10,7 @@ use super::upkeep::{Task, next_task};
 use super::{Opened, Shared, jitter};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
 use crate::grant::{GrantState, Intent, ReauthReason, Record, Serial};
 use crate::key::GrantKey;
 use crate::rt::{timeout, watch};
@@ -97,10 +98,16 @@ async fn sweep_on(manager: Weak<Shared>, mut stop: watch::Receiver<bool>) {
         // What has become due during a long stop is not done all at once.
         let batches = if rounds < SMEARED { 1 } else { usize::MAX };
         let runtime = shared.runtime.clone();
+        let sweep = Arc::clone(&shared);
+        let swept = runtime.spawn(async move { sweep.sweep_due(batches).await });
         // A store that fails or panics now may work next time.
-        let _ = runtime
-            .spawn(async move { shared.sweep_due(batches).await })
-            .await;
+        if let Ok(Err(error)) = swept.await
+            && error.kind() == ErrorKind::Unsupported
+        {
+            // This one never will.
+            shared.emit_to_all(&EventKind::NotSwept);
+            return;
+        }
         rounds = (rounds + 1).min(SMEARED);
         // Of several instances not always the same one is first.
         wait = EVERY - EVERY / 4 * u32::from(jitter()) / 255;

@@ -1,46 +1,44 @@
 //! Where grants live: sealed rows in a back end.
+//!
+//! What an application needs of it is at the root of this crate. Here is what those need who
+//! keep the rows themselves: [`contract`] for a back end, [`custom`] for a table that is already
+//! there.
 
 mod codec;
-mod contract;
-#[cfg(any(test, feature = "testkit"))]
-mod contract_suite;
+pub mod contract;
+pub mod custom;
 mod erased;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
-mod key_provider;
-mod keyring;
+pub(crate) mod key_provider;
+pub(crate) mod keyring;
 #[cfg(test)]
 mod keys_tests;
-mod keyset;
+pub(crate) mod keyset;
 mod leases;
-mod memory;
-mod open;
+pub(crate) mod memory;
+pub(crate) mod open;
 mod pass;
-mod rotation;
+pub(crate) mod rotation;
 mod seal;
-mod sealed;
+pub(crate) mod sealed;
 mod sent;
 mod shared;
 #[cfg(feature = "sled")]
-mod sled;
-mod transfer;
+pub(crate) mod sled;
+pub(crate) mod transfer;
 
-pub use self::contract::{
-    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
-    StoreError, StoreErrorKind, Version,
-};
-#[cfg(any(test, feature = "testkit"))]
-pub use self::contract_suite::contract_suite;
-pub use self::key_provider::KeyProvider;
-pub use self::keyring::KeyRing;
-pub use self::keyset::{DataKey, DataKeyState};
-pub use self::memory::MemoryStore;
-pub use self::open::SealedStoreBuilder;
-pub use self::rotation::{KeyRotation, Rewrap, RewrapProgress};
+// At the root of the crate each type has its one public path.
+pub(crate) use self::contract::byte_store::{Expected, Lease, RowKey, SaveOutcome, Version};
 pub(crate) use self::seal::fill;
-pub(crate) use self::sealed::Found;
-pub use self::sealed::SealedStore;
+pub(crate) use self::sealed::{Found, SealedStore};
 pub(crate) use self::sent::Sent;
-#[cfg(feature = "sled")]
-pub use self::sled::SledStore;
-pub use self::transfer::{Export, Import, StoreCopy, TransferProgress};
+#[cfg(test)]
+pub(crate) use self::{
+    contract::byte_store::{ByteStore, Row, SealedRow},
+    contract::suite::contract_suite,
+    key_provider::KeyProvider,
+    keyring::KeyRing,
+    memory::MemoryStore,
+    rotation::KeyRotation,
+};

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::contract::{ByteStore, Durability, Expected, Row, SaveOutcome, SealedRow, Version};
+use super::contract::{
+    ByteStore, Durability, Expected, Row, SaveOutcome, SealedRow, SharedStore, StoreError,
+    StoreErrorKind, Version,
+};
 use super::erased::DynByteStore;
 use super::key_provider::{KeyProvider, provided};
 use super::keyring::KeyRing;
@@ -117,6 +120,36 @@ impl SealedStoreBuilder {
         let keys = LiveKeyset::new(ring, self.poll, self.clock, seen, began);
         Ok(SealedStore::new(store, durability, keys))
     }
+
+    /// The same where several processes have the store open; see [`SealedStore::open_shared`].
+    pub async fn open_shared(
+        self,
+        store: impl SharedStore,
+        keys: impl KeyProvider,
+    ) -> Result<SealedStore, Error> {
+        self.open(store, keys).await
+    }
+}
+
+impl SealedStore {
+    /// Opens `store` for one of several processes, as [`open`](Self::open) does for one alone.
+    ///
+    /// What is for a single process does not compile here: two would spend the same refresh
+    /// token.
+    ///
+    /// ```compile_fail,E0277
+    /// # async fn f() -> Result<(), tower_token::Error> {
+    /// use tower_token::{KeyRing, MemoryStore, SealedStore};
+    ///
+    /// SealedStore::open_shared(MemoryStore::new(), KeyRing::generate()?).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn open_shared(
+        store: impl SharedStore,
+        keys: impl KeyProvider,
+    ) -> Result<Self, Error> {
+        Self::builder().open_shared(store, keys).await
+    }
 }
 
 async fn load_or_create(
@@ -130,7 +163,7 @@ async fn load_or_create(
     if let Some(row) = store.load(&row_key).await? {
         return unwrapped(row.bytes, ring);
     }
-    if !store.scan(None, 1).await?.is_empty() {
+    if has_rows(store).await? {
         // Another first start may have come between the two looks.
         return match store.load(&row_key).await? {
             Some(row) => unwrapped(row.bytes, ring),
@@ -161,6 +194,15 @@ async fn load_or_create(
                 "the keyset could not be written",
             )),
         },
+    }
+}
+
+/// Whether there is any row. A store that cannot tell is taken for an empty one.
+async fn has_rows(store: &dyn DynByteStore) -> Result<bool, StoreError> {
+    match store.scan(None, 1).await {
+        Ok(rows) => Ok(!rows.is_empty()),
+        Err(error) if error.kind() == StoreErrorKind::Unsupported => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

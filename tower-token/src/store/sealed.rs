@@ -65,7 +65,7 @@ impl Found {
 }
 
 impl SealedStore {
-    /// Opens `store` with the outer keys of a [`KeyRing`](super::KeyRing), or of wherever
+    /// Opens `store` with the outer keys of a [`KeyRing`](crate::KeyRing), or of wherever
     /// else they are.
     ///
     /// The first start makes the store's own keys. After that a ring without the key

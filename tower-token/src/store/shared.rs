@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::contract::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
-    StoreError, Version,
+    SharedStore, StoreError, Version,
 };
 
 /// Whoever closes it first closes it for all.
@@ -68,6 +68,8 @@ impl<S: ByteStore> ByteStore for Arc<S> {
         S::close(self).await;
     }
 }
+
+impl<S: SharedStore> SharedStore for Arc<S> {}
 
 #[cfg(test)]
 mod tests {

@@ -104,4 +104,4 @@ pub use self::mesh::{MeshBroker, MeshCounts, MeshServer, MeshServerBuilder};
 pub use self::server::{AuthServer, AuthServerBuilder, Counts, Issued};
 #[cfg(feature = "testkit")]
 pub use self::wire::Fault;
-pub use crate::store::contract_suite;
+pub use crate::store::contract::suite::contract_suite;

@@ -59,7 +59,7 @@ impl KeyRotation {
     /// Makes `id` the key that seals, and retires the one that did.
     ///
     /// Fails with [`ErrorKind::TooSoon`] until the key has been there for longer than
-    /// [`key_poll`](super::SealedStoreBuilder::key_poll): by then every instance knows it.
+    /// [`key_poll`](crate::SealedStoreBuilder::key_poll): by then every instance knows it.
     /// Does nothing if it is active.
     pub async fn activate(&self, id: u32) -> Result<(), Error> {
         self.change(|seen, now| seen.keyset.with_active(id, now))
@@ -112,7 +112,7 @@ impl KeyRotation {
     ///
     /// Fails with [`ErrorKind::KeyInUse`] if a row names the key, or does not say which one it
     /// is, and with [`ErrorKind::TooSoon`] until it has been retired for longer than twice
-    /// [`key_poll`](super::SealedStoreBuilder::key_poll): before that an instance might still
+    /// [`key_poll`](crate::SealedStoreBuilder::key_poll): before that an instance might still
     /// seal with it. Reads the whole store. Does nothing if the key is destroyed.
     pub async fn destroy(&self, id: u32) -> Result<(), Error> {
         // In this order: once it is time nobody seals with the key, and no row comes to name it

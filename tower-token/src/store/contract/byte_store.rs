@@ -13,9 +13,14 @@ use crate::error::{Error, ErrorKind};
 /// Where sealed rows live.
 ///
 /// A back end sees keys that are hashes and bytes that are sealed; it needs to know
-/// neither users nor tokens. [`SealedStore`](super::SealedStore) is what the manager
-/// uses, over any of these. With the feature `testkit`, `testkit::contract_suite`
-/// checks an implementation against the promises below.
+/// neither users nor tokens. [`SealedStore`](crate::SealedStore) is what the manager
+/// uses, over any of these. [How to write one](crate::store::contract) numbers the promises
+/// below, and has the suite that checks them; for tokens in a table of your own there are
+/// [three calls](crate::store::custom) instead of ten.
+///
+/// What a store cannot do at all fails with [`StoreErrorKind::Unsupported`], each time. Only
+/// [`list`](Self::list), [`scan`](Self::scan) and [`claim_due`](Self::claim_due) may: the manager
+/// does without them as far as that is possible.
 pub trait ByteStore: Send + Sync + 'static {
     /// The row under `key`. Never one whose save could still be undone by a crash.
     fn load(&self, key: &RowKey) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send;
@@ -63,9 +68,9 @@ pub trait ByteStore: Send + Sync + 'static {
         limit: usize,
     ) -> impl Future<Output = Result<Vec<(RowKey, Row)>, StoreError>> + Send;
 
-    /// At most `limit` rows whose [`SealedRow::due`] has passed by the store's clock. Each
-    /// is claimed: before `ttl` is over nobody is given it again. Claims and leases do not
-    /// touch each other.
+    /// At most `limit` rows whose [`SealedRow::due`] has passed by the store's clock, and none
+    /// only if there are none. Each is claimed: before `ttl` is over nobody is given it again.
+    /// Claims and leases do not touch each other.
     fn claim_due(
         &self,
         limit: usize,
@@ -83,9 +88,22 @@ pub trait ByteStore: Send + Sync + 'static {
     fn durability(&self) -> Durability;
 
     /// Finishes what was accepted and lets go of files and connections. Everything
-    /// asked of the store afterwards fails with [`StoreErrorKind::Closed`].
+    /// asked of the store afterwards fails with [`StoreErrorKind::Closed`], but a release, which
+    /// may as well have nothing to do. Closing it once more does nothing.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
+
+/// A [`ByteStore`] that several processes may have open at once: what it promises, it promises
+/// to all of them together, and its time is one for all.
+///
+/// [`SealedStore::open_shared`](crate::SealedStore::open_shared) takes no other. Implement it
+/// for a store of yours if rows, versions, leases and claims are where all processes see them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is a store for one process",
+    note = "several processes need a store that compares before it writes, whoever writes: a \
+            shared database, or `MultiProcess` over a table of yours"
+)]
+pub trait SharedStore: ByteStore {}
 
 /// The rows of one user: a keyed hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -140,7 +158,7 @@ pub struct SealedRow {
 }
 
 impl SealedRow {
-    pub(super) fn new(bytes: Vec<u8>, due: Option<Timestamp>) -> Self {
+    pub(in crate::store) fn new(bytes: Vec<u8>, due: Option<Timestamp>) -> Self {
         Self {
             bytes: bytes.into(),
             due,
@@ -229,6 +247,11 @@ pub enum SaveOutcome {
 pub struct LeaseOwner(pub(crate) [u8; 16]);
 
 impl LeaseOwner {
+    /// An owner as it was kept beside a lease.
+    pub fn from_bytes(bits: [u8; 16]) -> Self {
+        Self(bits)
+    }
+
     /// The bits.
     pub fn as_bytes(&self) -> &[u8; 16] {
         &self.0
@@ -282,6 +305,8 @@ pub enum StoreErrorKind {
     Damaged,
     /// It was closed.
     Closed,
+    /// It cannot do this at all: see [`ByteStore`].
+    Unsupported,
 }
 
 impl StoreError {
@@ -326,6 +351,9 @@ impl From<StoreError> for Error {
             StoreErrorKind::InUse => (ErrorKind::StoreInUse, "the token store is in use"),
             StoreErrorKind::Damaged => (ErrorKind::Damaged, "the token store is damaged"),
             StoreErrorKind::Closed => (ErrorKind::ShutDown, "the token store was closed"),
+            StoreErrorKind::Unsupported => {
+                (ErrorKind::Unsupported, "the token store cannot do this")
+            }
         };
         Self::with_source(kind, message, error)
     }

@@ -1,0 +1,32 @@
+//! Whether a store is open, and what is still going on in it.
+
+use std::sync::Arc;
+
+use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+
+use crate::store::contract::byte_store::{StoreError, StoreErrorKind};
+
+/// Everything that goes on holds a pass; closing waits until all are back.
+#[derive(Debug, Default)]
+pub(super) struct Gate(Arc<RwLock<bool>>);
+
+/// Something goes on in a store.
+#[derive(Debug)]
+pub(super) struct Pass {
+    _closed: OwnedRwLockReadGuard<bool>,
+}
+
+impl Gate {
+    pub(super) async fn pass(&self) -> Result<Pass, StoreError> {
+        let closed = Arc::clone(&self.0).read_owned().await;
+        if *closed {
+            let message = "the store was closed";
+            return Err(StoreError::new(StoreErrorKind::Closed, message));
+        }
+        Ok(Pass { _closed: closed })
+    }
+
+    pub(super) async fn close(&self) {
+        *self.0.write().await = true;
+    }
+}
