@@ -41,9 +41,11 @@ pub(super) fn write<T: Serialize>(schema: u8, value: &T, buffer: &mut [u8]) -> R
 /// Decodes what [`write`] wrote.
 pub(super) fn read<T: DeserializeOwned>(schema: u8, text: &[u8]) -> Result<T, Error> {
     match text.split_first() {
-        Some((first, rest)) if *first == schema => {
-            postcard::from_bytes(rest).map_err(|_| unreadable())
-        }
+        Some((first, rest)) if *first == schema => match postcard::take_from_bytes(rest) {
+            Ok((value, [])) => Ok(value),
+            // What is left over was written in a form that this is not.
+            Ok(_) | Err(_) => Err(unreadable()),
+        },
         Some(_) => Err(Error::new(
             ErrorKind::Damaged,
             "a record was written by another version of tower-token",
@@ -399,6 +401,16 @@ mod tests {
             panic!("it was read")
         };
         assert!(error.to_string().contains("another version"));
+    }
+
+    #[test]
+    fn nothing_is_left_out_and_nothing_left_over() {
+        let bytes = encoded(&full());
+        for len in 0..bytes.len() {
+            assert!(read::<WireRecord>(RECORD, &bytes[..len]).is_err(), "{len}");
+        }
+        let longer = [bytes.as_slice(), &[0]].concat();
+        assert!(read::<WireRecord>(RECORD, &longer).is_err());
     }
 
     proptest::proptest! {
