@@ -5,8 +5,6 @@ mod contract;
 #[cfg(any(test, feature = "testkit"))]
 mod contract_suite;
 mod erased;
-#[cfg(fuzzing)]
-pub(crate) mod fuzzing;
 mod key_provider;
 mod keyring;
 #[cfg(test)]
@@ -15,6 +13,8 @@ mod keyset;
 mod leases;
 mod memory;
 mod open;
+#[cfg(any(fuzzing, feature = "testkit"))]
+pub(crate) mod probe;
 mod rotation;
 mod seal;
 mod sealed;

@@ -12,7 +12,7 @@
 //! change keys within weeks.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
@@ -47,28 +47,57 @@ pub(super) struct Place<'a> {
 
 /// A 256-bit key, wiped when its last clone drops.
 #[derive(Clone)]
-pub(super) struct Key(Arc<Zeroizing<[u8; 32]>>);
+pub(super) struct Key(Arc<Material>);
+
+/// What a key is, and what was made of it when it was used first: both wipe themselves.
+struct Material {
+    bits: Zeroizing<[u8; 32]>,
+    cipher: OnceLock<Xaes256Gcm>,
+    mac: OnceLock<Hmac<Sha256>>,
+}
 
 impl Key {
     pub(super) fn new(bytes: &[u8; 32]) -> Self {
-        let mut key = Self::zero();
-        Arc::make_mut(&mut key.0).copy_from_slice(bytes);
-        key
+        Self::filled(|bits| bits.copy_from_slice(bytes))
     }
 
     pub(super) fn random() -> Result<Self, Error> {
-        let mut key = Self::zero();
-        fill(&mut **Arc::make_mut(&mut key.0))?;
-        Ok(key)
+        let mut filled = Ok(());
+        let key = Self::filled(|bits| filled = fill(bits));
+        filled.map(|()| key)
     }
 
-    /// To be filled where it is: bits that are moved leave a copy behind.
-    fn zero() -> Self {
-        Self(Arc::new(Zeroizing::new([0; 32])))
+    /// Filled where it stays: bits that are moved leave a copy behind.
+    fn filled(with: impl FnOnce(&mut [u8; 32])) -> Self {
+        let mut material = Arc::new(Material {
+            bits: Zeroizing::new([0; 32]),
+            cipher: OnceLock::new(),
+            mac: OnceLock::new(),
+        });
+        // Nobody else has it yet.
+        if let Some(material) = Arc::get_mut(&mut material) {
+            with(&mut material.bits);
+        }
+        Self(material)
     }
 
     pub(super) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        &self.0.bits
+    }
+
+    fn cipher(&self) -> &Xaes256Gcm {
+        let make = || Xaes256Gcm::new(self.as_bytes().into());
+        self.0.cipher.get_or_init(make)
+    }
+
+    fn mac(&self) -> Hmac<Sha256> {
+        let make = || {
+            // In a block of its own, as HMAC pads a key: of one that long there is no failure.
+            let mut block = Zeroizing::new([0; 64]);
+            block[..32].copy_from_slice(self.as_bytes());
+            Hmac::new((&*block).into())
+        };
+        self.0.mac.get_or_init(make).clone()
     }
 
     /// The name an outer key goes by in what it wrapped: derived from the key, so that
@@ -100,10 +129,7 @@ pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), Error> {
 
 /// HMAC-SHA-256 over a label and `parts`, each preceded by its length.
 pub(super) fn keyed_hash(key: &Key, label: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    // In a block of its own, as HMAC pads a key: of one that long there is no failure.
-    let mut block = Zeroizing::new([0; 64]);
-    block[..32].copy_from_slice(key.as_bytes());
-    let mut mac = Hmac::<Sha256>::new((&*block).into());
+    let mut mac = key.mac();
     for part in std::iter::once(&label).chain(parts) {
         mac.update(&(part.len() as u64).to_be_bytes());
         mac.update(part);
@@ -128,7 +154,8 @@ pub(super) fn seal(
     let (front, tag_at) = record.split_at_mut(HEADER + NONCE + len);
     let (head, text) = front.split_at_mut(HEADER + NONCE);
     write(text)?;
-    let tag = Xaes256Gcm::new(key.as_bytes().into())
+    let tag = key
+        .cipher()
         .encrypt_inout_detached(
             &nonce.into(),
             &associated_data(&head[..HEADER], place),
@@ -166,7 +193,7 @@ pub(super) fn open(
         return Err(damaged("a record is too short"));
     };
     let mut text = Zeroizing::new(text.to_vec());
-    Xaes256Gcm::new(key.as_bytes().into())
+    key.cipher()
         .decrypt_inout_detached(
             &nonce.into(),
             &associated_data(head, place),
