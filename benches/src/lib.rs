@@ -1,13 +1,17 @@
 //! What the benchmarks share: cases that take turns, medians, and tables for people and scripts.
 
+#![expect(clippy::disallowed_methods, reason = "time is what is measured")]
+
 use std::time::{Duration, Instant};
 
 /// Whatever goes wrong.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// How often each case is run.
-#[derive(Debug, Clone, Copy)]
+/// What is run, and how often each case is.
+#[derive(Debug, Clone)]
 pub struct Effort {
+    /// Of one table alone.
+    only: Option<String>,
     /// Every case is run once in each.
     pub rounds: usize,
     /// What a round takes, as a part of what it takes in full.
@@ -15,20 +19,24 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// In full; with `--quick` only so much that everything has run once.
-    pub fn from_args() -> Result<Self, BoxError> {
-        let mut args = std::env::args().skip(1);
-        match (args.next().as_deref(), args.next()) {
-            (None, _) => Ok(Self {
-                rounds: 31,
-                share: 1.0,
-            }),
-            (Some("--quick"), None) => Ok(Self {
-                rounds: 3,
-                share: 0.05,
-            }),
-            _ => Err("usage: [--quick]".into()),
+    /// As the arguments say: `[--quick] [TABLE]`. Quick is only so much that everything has run.
+    pub fn from_args() -> Self {
+        let (options, tables): (Vec<String>, Vec<String>) =
+            std::env::args().skip(1).partition(|arg| arg == "--quick");
+        let (rounds, share) = match options.is_empty() {
+            true => (31, 1.0),
+            false => (3, 0.05),
+        };
+        Self {
+            only: tables.into_iter().next(),
+            rounds,
+            share,
         }
+    }
+
+    /// Whether a table is asked for.
+    pub fn wants(&self, table: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == table)
     }
 
     /// How many repetitions a round takes that are `n` in full.
@@ -72,7 +80,7 @@ pub struct Measured {
 
 /// Runs all `cases` in each round, forwards in one and backwards in the next: whatever
 /// disturbs the machine disturbs all of them. A round before the first is not counted.
-pub fn measure(effort: Effort, mut cases: Vec<Case<'_>>) -> Result<Vec<Measured>, BoxError> {
+pub fn measure(effort: &Effort, mut cases: Vec<Case<'_>>) -> Result<Vec<Measured>, BoxError> {
     let mut times = vec![Vec::with_capacity(effort.rounds); cases.len()];
     for round in 0..=effort.rounds {
         let mut order: Vec<usize> = (0..cases.len()).collect();

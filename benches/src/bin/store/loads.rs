@@ -12,7 +12,7 @@ const ROWS: usize = 10_000;
 /// In a round.
 const LOADS: usize = 5_000;
 
-pub fn measured(runtime: &Runtime, effort: Effort) -> Result<Vec<(String, f64)>, BoxError> {
+pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>, BoxError> {
     let (ours, theirs) = (folder()?, folder()?);
     let store = std::sync::Arc::new(runtime.block_on(SledStore::open(ours.path()))?);
     let opening = SealedStore::open(std::sync::Arc::clone(&store), KeyRing::generate()?);

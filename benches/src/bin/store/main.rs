@@ -1,7 +1,7 @@
 //! What sealing and the store's contract cost over sled itself, used with the same care, and over
 //! the bare cipher.
 //!
-//! `cargo run --release --manifest-path benches/Cargo.toml --bin store [-- --quick]`
+//! `cargo run --release --manifest-path benches/Cargo.toml --bin store [-- [--quick] [saves|loads|seals]]`
 
 mod loads;
 mod raw;
@@ -26,15 +26,21 @@ fn folder() -> Result<tempfile::TempDir, BoxError> {
 }
 
 fn main() -> Result<(), BoxError> {
-    let effort = Effort::from_args()?;
+    let effort = &Effort::from_args();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_time()
         .build()?;
     let mut ratios = Vec::new();
-    ratios.extend(saves::measured(&runtime, effort)?);
-    ratios.extend(loads::measured(&runtime, effort)?);
-    ratios.extend(seals::measured(effort)?);
+    if effort.wants("saves") {
+        ratios.extend(saves::measured(&runtime, effort)?);
+    }
+    if effort.wants("loads") {
+        ratios.extend(loads::measured(&runtime, effort)?);
+    }
+    if effort.wants("seals") {
+        ratios.extend(seals::measured(effort)?);
+    }
     print_ratios(&ratios);
     Ok(())
 }

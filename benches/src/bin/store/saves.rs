@@ -17,7 +17,7 @@ const AT_ONCE: [(usize, usize); 3] = [(1, 200), (32, 80), (256, 40)];
 /// What a row has in our layout before its bytes: the version, when it is due, a count.
 const HEAD: usize = 18;
 
-pub fn measured(runtime: &Runtime, effort: Effort) -> Result<Vec<(String, f64)>, BoxError> {
+pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>, BoxError> {
     let mut ratios = Vec::new();
     let mut rows = Vec::new();
     for (tasks, each) in AT_ONCE {

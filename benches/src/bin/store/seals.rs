@@ -75,7 +75,7 @@ fn open<const NONCE: usize>(
     Ok(text)
 }
 
-pub fn measured(effort: Effort) -> Result<Vec<(String, f64)>, BoxError> {
+pub fn measured(effort: &Effort) -> Result<Vec<(String, f64)>, BoxError> {
     let plain = Aes256Gcm::new(&random::<32>()?.into());
     let aes_seal = |text: &[u8]| {
         seal::<12>(text, |nonce, text| {
