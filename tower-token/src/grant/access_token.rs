@@ -107,8 +107,10 @@ impl fmt::Debug for AccessToken {
 
 /// The header value, in one exact buffer that is wiped with its last clone.
 fn header(prefix: &str, token: &str) -> Result<HeaderValue, Error> {
-    // RFC 6749 appendix A.12: visible ASCII. A space would end a bearer token early.
-    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+    // RFC 6749 appendix A.12: visible ASCII. A space would end a bearer token early. Looked at to
+    // the end, whatever is found: several bytes at a time that way.
+    let visible = |all, byte: u8| all & byte.is_ascii_graphic();
+    if token.is_empty() || !token.bytes().fold(true, visible) {
         return Err(Error::new(
             ErrorKind::InvalidResponse,
             "the access token is empty or holds characters that a header cannot carry",

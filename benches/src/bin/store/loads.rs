@@ -1,7 +1,10 @@
 //! Loads of grants by their keys, in no order.
 
+use std::sync::Arc;
+
 use benches::{BoxError, Case, Effort, measure, print_table};
 use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
 use tower_token::{ByteStore, Expected, KeyRing, SealedStore, SledStore};
 
 use crate::raw::RawSled;
@@ -14,20 +17,21 @@ const LOADS: usize = 5_000;
 
 pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>, BoxError> {
     let (ours, theirs) = (folder()?, folder()?);
-    let store = std::sync::Arc::new(runtime.block_on(SledStore::open(ours.path()))?);
-    let opening = SealedStore::open(std::sync::Arc::clone(&store), KeyRing::generate()?);
+    let store = Arc::new(runtime.block_on(SledStore::open(ours.path()))?);
+    let opening = SealedStore::open(Arc::clone(&store), KeyRing::generate()?);
     let sealed = runtime.block_on(opening)?;
     let rows = effort.of(ROWS);
-    let mut samples = Vec::new();
-    let filling: Result<(), BoxError> = runtime.block_on(async {
-        for user in 0..rows {
-            let sample = sample(user)?;
-            sample.save(&sealed, Expected::Absent).await?;
-            samples.push(sample);
+    let samples: Result<Vec<_>, _> = (0..rows).map(|user| sample(user).map(Arc::new)).collect();
+    let samples = samples?;
+    runtime.block_on(async {
+        let mut saves = JoinSet::new();
+        for sample in samples.iter().cloned() {
+            let sealed = sealed.clone();
+            saves.spawn(async move { sample.save(&sealed, Expected::Absent).await });
         }
-        Ok(())
-    });
-    filling?;
+        let saves = saves.join_all().await;
+        saves.into_iter().try_for_each(|saved| saved.map(drop))
+    })?;
 
     // The same keys, and values of the same length that a bare cipher opens.
     let raw = RawSled::open(theirs.path())?;
@@ -41,8 +45,8 @@ pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>
     raw.db.flush()?;
 
     let loads = effort.of(LOADS);
-    // A stride that comes by everything.
-    let order = |n: usize, of: usize| n.wrapping_mul(7_919) % of;
+    // The same for all, and none that a cache could guess.
+    let order = |n: usize, of: usize| (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) as usize % of;
     let cases = vec![
         Case::new("raw get", || {
             for n in 0..loads {
