@@ -12,7 +12,7 @@ use crate::grant::{AccountToken, Grant, TokenResponse};
 use crate::key::GrantKey;
 use crate::provider::fuzzing::mesh_answer;
 use crate::secret::Secret;
-pub use crate::store::probe::{opened, recoded, sealed};
+pub use crate::store::probe::{Sample, opened, recoded, sealed};
 
 /// Whether a 401 says that another token would not help.
 pub fn insufficient_scope(headers: &HeaderMap) -> bool {
