@@ -171,8 +171,15 @@ async fn a_record_opens_only_where_it_was_sealed_and_as_it_was() {
     writer.disconnect(&left).await.unwrap();
     let rows = disk.now().await;
 
-    // The same user of another store, whose data keys have the same numbers.
-    let (_, writer) = other.process().await.unwrap();
+    // The same user of another store, whose data keys have the same numbers, and whose keyset
+    // was changed more often.
+    let (store, writer) = other.process().await.unwrap();
+    let rotation = store.key_rotation();
+    for _ in 0..2 {
+        let id = rotation.add_key().await.unwrap().id;
+        other.clock.advance(POLL + SECOND);
+        rotation.activate(id).await.unwrap();
+    }
     let elsewhere = other.connect(&writer, &ada, "token-elsewhere").await;
     let elsewhere = bytes(&other.now().await, elsewhere);
     let keyset_elsewhere = bytes(&other.now().await, keyset());
