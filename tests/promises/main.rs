@@ -9,6 +9,7 @@ mod a_disconnect_reaches_the_token_service;
 mod a_dropped_caller_loses_nothing;
 mod a_failing_service_is_left_alone;
 mod a_real_oauth_server_agrees;
+mod a_record_opens_only_where_it_was_sealed;
 mod a_refusal_may_be_no_401;
 mod a_request_is_healed_once;
 mod a_store_that_is_broken_says_so;

@@ -37,7 +37,7 @@ pub struct Flaky {
     rows: MemoryStore,
     script: Arc<Mutex<VecDeque<Save>>>,
     held: Arc<watch::Sender<bool>>,
-    /// What loads find instead of what was saved.
+    /// What is found instead of what was saved.
     rolled_back: Arc<Mutex<Option<Rows>>>,
     hang: Arc<AtomicBool>,
     down: Arc<AtomicBool>,
@@ -65,9 +65,22 @@ impl Flaky {
         self.rows.scan(None, usize::MAX).await
     }
 
-    /// Loads find these rows from now on, as after a disk was put back.
+    /// Whoever looks finds these rows from now on, as after a disk was put back or written to.
     pub fn roll_back(&self, rows: Rows) {
         *self.rolled_back.lock() = Some(rows);
+    }
+
+    /// What was saved is found again.
+    pub fn mend(&self) {
+        *self.rolled_back.lock() = None;
+    }
+
+    fn found(&self, found: Rows, belongs: impl Fn(&RowKey) -> bool) -> Rows {
+        let rolled_back = self.rolled_back.lock();
+        rolled_back.as_ref().map_or(found, |rows| {
+            let rows = rows.iter().filter(|(key, _)| belongs(key));
+            rows.cloned().collect()
+        })
     }
 
     /// Loads, and a close, do not come back from now on.
@@ -180,7 +193,8 @@ impl ByteStore for Flaky {
     }
 
     async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.list(group).await
+        let found = self.rows.list(group).await?;
+        Ok(self.found(found, |key| key.group() == group))
     }
 
     async fn scan(
@@ -188,7 +202,10 @@ impl ByteStore for Flaky {
         after: Option<&RowKey>,
         limit: usize,
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.scan(after, limit).await
+        let found = self.rows.scan(after, limit).await?;
+        let mut found = self.found(found, |key| after.is_none_or(|after| key > after));
+        found.truncate(limit);
+        Ok(found)
     }
 
     async fn claim_due(

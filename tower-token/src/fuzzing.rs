@@ -12,7 +12,8 @@ use crate::grant::{AccountToken, Grant, TokenResponse};
 use crate::key::GrantKey;
 use crate::provider::fuzzing::mesh_answer;
 use crate::secret::Secret;
-pub use crate::store::fuzzing::{export_pieces, exported, opened, recoded, sealed, taken_in};
+pub use crate::store::probe::{Sample, opened, recoded, sealed};
+pub use crate::store::transfer::fuzzing::{export_pieces, exported, taken_in};
 
 /// Whether a 401 says that another token would not help.
 pub fn insufficient_scope(headers: &HeaderMap) -> bool {

@@ -107,7 +107,7 @@ impl Grant {
         let issue = |token: &Secret| {
             let from_jwt = || jwt_expiry(token.expose()).map(|exp| exp.since(started));
             let life = response.expires_in.or_else(from_jwt).or(default_lifetime);
-            AccessToken::new(token, serial, started, life.map(clamp))
+            AccessToken::new(token.expose(), serial, started, life.map(clamp))
         };
         let mut access_token = response.access_token.as_ref().map(issue);
         for answer in &response.accounts {

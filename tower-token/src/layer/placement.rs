@@ -248,17 +248,10 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::error::ErrorKind;
     use crate::grant::Serial;
-    use crate::secret::Secret;
 
     fn token(text: &str) -> AccessToken {
         let serial = Serial { epoch: 1, issue: 1 };
-        AccessToken::new(
-            &Secret::from(text),
-            serial,
-            Timestamp::from_unix_millis(0),
-            None,
-        )
-        .unwrap()
+        AccessToken::new(text, serial, Timestamp::from_unix_millis(0), None).unwrap()
     }
 
     fn placed(body: &'static str) -> Result<String, String> {

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use zeroize::Zeroizing;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -39,11 +38,13 @@ pub(super) fn write<T: Serialize>(schema: u8, value: &T, buffer: &mut [u8]) -> R
 }
 
 /// Decodes what [`write`] wrote.
-pub(super) fn read<T: DeserializeOwned>(schema: u8, text: &[u8]) -> Result<T, Error> {
+pub(super) fn read<'a, T: Deserialize<'a>>(schema: u8, text: &'a [u8]) -> Result<T, Error> {
     match text.split_first() {
-        Some((first, rest)) if *first == schema => {
-            postcard::from_bytes(rest).map_err(|_| unreadable())
-        }
+        Some((first, rest)) if *first == schema => match postcard::take_from_bytes(rest) {
+            Ok((value, [])) => Ok(value),
+            // What is left over was written in a form that this is not.
+            Ok(_) | Err(_) => Err(unreadable()),
+        },
         Some(_) => Err(Error::new(
             ErrorKind::Damaged,
             "a record was written by another version of tower-token",
@@ -57,33 +58,39 @@ pub(super) fn schema(text: &[u8]) -> Option<u8> {
     text.first().copied()
 }
 
-/// A [`Record`] in the form that is written. Texts that are secret are wiped.
+/// A [`Record`] in the form that is written. What is text is not copied: it stands in the
+/// record that is written, or in the text that was opened, which is wiped.
 #[derive(Serialize, Deserialize)]
-pub(super) struct WireRecord {
-    provider: String,
-    subject: String,
-    connection: Option<String>,
+pub(super) struct WireRecord<'a> {
+    provider: &'a str,
+    subject: &'a str,
+    connection: Option<&'a str>,
     sequence: u64,
     epoch: u64,
     state: WireState,
     connect: [u8; 16],
     exchange: [u8; 16],
     intent: Option<WireIntent>,
-    revocation: Option<WireRevocation>,
+    #[serde(borrow)]
+    revocation: Option<WireRevocation<'a>>,
     issues: u64,
-    access_token: Option<WireToken>,
-    accounts: Vec<WireAccount>,
-    refresh_token: Option<Zeroizing<String>>,
+    #[serde(borrow)]
+    access_token: Option<WireToken<'a>>,
+    #[serde(borrow)]
+    accounts: Vec<WireAccount<'a>>,
+    refresh_token: Option<&'a str>,
     was_rotated: bool,
     refresh_expires_at: Option<u64>,
     reconnect_by: Option<u64>,
-    id_token: Option<Zeroizing<String>>,
-    continuation: Option<Zeroizing<String>>,
-    scope: Option<String>,
+    id_token: Option<&'a str>,
+    continuation: Option<&'a str>,
+    scope: Option<&'a str>,
     connected_at: u64,
     refreshed_at: u64,
-    metadata: BTreeMap<String, String>,
-    secrets: BTreeMap<String, Zeroizing<String>>,
+    #[serde(borrow)]
+    metadata: BTreeMap<&'a str, &'a str>,
+    #[serde(borrow)]
+    secrets: BTreeMap<&'a str, &'a str>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -101,8 +108,8 @@ enum WireReason {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireToken {
-    token: Zeroizing<String>,
+struct WireToken<'a> {
+    token: &'a str,
     epoch: u64,
     issue: u64,
     started: u64,
@@ -110,17 +117,18 @@ struct WireToken {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireAccount {
-    id: String,
-    name: Option<String>,
-    token_id: Option<String>,
-    access_token: Option<WireToken>,
+struct WireAccount<'a> {
+    id: &'a str,
+    name: Option<&'a str>,
+    token_id: Option<&'a str>,
+    #[serde(borrow)]
+    access_token: Option<WireToken<'a>>,
 }
 
-impl From<&AccessToken> for WireToken {
-    fn from(token: &AccessToken) -> Self {
+impl<'a> From<&'a AccessToken> for WireToken<'a> {
+    fn from(token: &'a AccessToken) -> Self {
         Self {
-            token: Zeroizing::new(token.expose().to_owned()),
+            token: token.expose(),
             epoch: token.serial().epoch,
             issue: token.serial().issue,
             started: token.started().as_unix_millis(),
@@ -129,43 +137,44 @@ impl From<&AccessToken> for WireToken {
     }
 }
 
-impl TryFrom<WireToken> for AccessToken {
+impl TryFrom<WireToken<'_>> for AccessToken {
     type Error = Error;
 
-    fn try_from(wire: WireToken) -> Result<Self, Error> {
+    fn try_from(wire: WireToken<'_>) -> Result<Self, Error> {
         let at = Timestamp::from_unix_millis;
         let serial = Serial {
             epoch: wire.epoch,
             issue: wire.issue,
         };
         let expires_at = wire.expires_at.map(at);
-        Self::new(&secret(wire.token), serial, at(wire.started), expires_at)
-            .map_err(|_| unreadable())
+        Self::new(wire.token, serial, at(wire.started), expires_at).map_err(|_| unreadable())
     }
 }
 
-impl From<&Account> for WireAccount {
-    fn from(account: &Account) -> Self {
+impl<'a> From<&'a Account> for WireAccount<'a> {
+    fn from(account: &'a Account) -> Self {
         Self {
-            id: account.id().to_owned(),
-            name: account.name().map(str::to_owned),
-            token_id: account.token_id().map(str::to_owned),
+            id: account.id(),
+            name: account.name(),
+            token_id: account.token_id(),
             access_token: account.access_token().map(WireToken::from),
         }
     }
 }
 
-impl TryFrom<WireAccount> for Account {
+impl TryFrom<WireAccount<'_>> for Account {
     type Error = Error;
 
-    fn try_from(wire: WireAccount) -> Result<Self, Error> {
+    fn try_from(wire: WireAccount<'_>) -> Result<Self, Error> {
         let token = wire.access_token.map(AccessToken::try_from).transpose()?;
-        Ok(Self::new(wire.id, wire.name, wire.token_id, token))
+        let owned = |text: Option<&str>| text.map(str::to_owned);
+        Ok(Self::new(
+            wire.id.to_owned(),
+            owned(wire.name),
+            owned(wire.token_id),
+            token,
+        ))
     }
-}
-
-fn secret(mut text: Zeroizing<String>) -> Secret {
-    Secret::from(std::mem::take(&mut *text))
 }
 
 #[derive(Serialize, Deserialize)]
@@ -178,20 +187,20 @@ struct WireIntent {
 }
 
 #[derive(Serialize, Deserialize)]
-struct WireRevocation {
-    tokens: Vec<Zeroizing<String>>,
+struct WireRevocation<'a> {
+    #[serde(borrow)]
+    tokens: Vec<&'a str>,
     attempts: u32,
     next: u64,
 }
 
-impl From<&Record> for WireRecord {
-    fn from(record: &Record) -> Self {
+impl<'a> From<&'a Record> for WireRecord<'a> {
+    fn from(record: &'a Record) -> Self {
         let grant = &record.grant;
-        let text = |secret: &Secret| Zeroizing::new(secret.expose().to_owned());
         Self {
-            provider: grant.key.provider().to_owned(),
-            subject: grant.key.subject().to_owned(),
-            connection: grant.key.connection().map(str::to_owned),
+            provider: grant.key.provider(),
+            subject: grant.key.subject(),
+            connection: grant.key.connection(),
             sequence: record.sequence,
             epoch: grant.epoch,
             state: match grant.state {
@@ -218,36 +227,41 @@ impl From<&Record> for WireRecord {
                 deadline: intent.deadline.as_unix_millis(),
             }),
             revocation: record.revocation.as_ref().map(|left| WireRevocation {
-                tokens: left.tokens.iter().map(text).collect(),
+                tokens: left.tokens.iter().map(Secret::expose).collect(),
                 attempts: left.attempts,
                 next: left.next.as_unix_millis(),
             }),
             issues: grant.issues,
             access_token: grant.access_token.as_ref().map(WireToken::from),
             accounts: grant.accounts.iter().map(WireAccount::from).collect(),
-            refresh_token: grant.refresh_token.as_ref().map(text),
+            refresh_token: grant.refresh_token.as_ref().map(Secret::expose),
             was_rotated: grant.was_rotated,
             refresh_expires_at: grant.refresh_expires_at.map(Timestamp::as_unix_millis),
             reconnect_by: grant.reconnect_by.map(Timestamp::as_unix_millis),
-            id_token: grant.id_token.as_ref().map(text),
-            continuation: grant.continuation.as_ref().map(text),
-            scope: grant.scope.clone(),
+            id_token: grant.id_token.as_ref().map(Secret::expose),
+            continuation: grant.continuation.as_ref().map(Secret::expose),
+            scope: grant.scope.as_deref(),
             connected_at: grant.connected_at.as_unix_millis(),
             refreshed_at: grant.refreshed_at.as_unix_millis(),
-            metadata: grant.metadata.clone(),
+            metadata: grant
+                .metadata
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+                .collect(),
             secrets: grant
                 .secrets
                 .iter()
-                .map(|(name, value)| (name.clone(), text(value)))
+                .map(|(name, value)| (name.as_str(), value.expose()))
                 .collect(),
         }
     }
 }
 
-impl TryFrom<WireRecord> for Record {
+impl TryFrom<WireRecord<'_>> for Record {
     type Error = Error;
 
-    fn try_from(wire: WireRecord) -> Result<Self, Error> {
+    fn try_from(wire: WireRecord<'_>) -> Result<Self, Error> {
+        let secret = Secret::from;
         let at = Timestamp::from_unix_millis;
         let grant = Grant {
             key: GrantKey::from_parts(
@@ -281,14 +295,18 @@ impl TryFrom<WireRecord> for Record {
             reconnect_by: wire.reconnect_by.map(at),
             id_token: wire.id_token.map(secret),
             continuation: wire.continuation.map(secret),
-            scope: wire.scope,
+            scope: wire.scope.map(str::to_owned),
             connected_at: at(wire.connected_at),
             refreshed_at: at(wire.refreshed_at),
-            metadata: wire.metadata,
+            metadata: wire
+                .metadata
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             secrets: wire
                 .secrets
                 .into_iter()
-                .map(|(name, value)| (name, secret(value)))
+                .map(|(name, value)| (name.to_owned(), secret(value)))
                 .collect(),
         };
         Ok(Self {
@@ -373,7 +391,7 @@ mod tests {
     fn a_record_reads_as_it_was_written() {
         let record = full();
         let again =
-            Record::try_from(read::<WireRecord>(RECORD, &encoded(&record)).unwrap()).unwrap();
+            Record::try_from(read::<WireRecord<'_>>(RECORD, &encoded(&record)).unwrap()).unwrap();
         assert_eq!(format!("{record:?}"), format!("{again:?}"));
         assert_eq!(again.grant.key, record.grant.key);
         assert_eq!(again.grant.refresh_token, record.grant.refresh_token);
@@ -395,18 +413,31 @@ mod tests {
     fn another_schema_is_said_and_not_guessed_at() {
         let mut bytes = encoded(&full());
         bytes[0] = RECORD + 1;
-        let Err(error) = read::<WireRecord>(RECORD, &bytes) else {
+        let Err(error) = read::<WireRecord<'_>>(RECORD, &bytes) else {
             panic!("it was read")
         };
         assert!(error.to_string().contains("another version"));
     }
 
+    #[test]
+    fn nothing_is_left_out_and_nothing_left_over() {
+        let bytes = encoded(&full());
+        for len in 0..bytes.len() {
+            assert!(
+                read::<WireRecord<'_>>(RECORD, &bytes[..len]).is_err(),
+                "{len}"
+            );
+        }
+        let longer = [bytes.as_slice(), &[0]].concat();
+        assert!(read::<WireRecord<'_>>(RECORD, &longer).is_err());
+    }
+
     proptest::proptest! {
         #[test]
         fn any_bytes_are_taken_without_a_panic(mut bytes: Vec<u8>) {
-            let _ = read::<WireRecord>(RECORD, &bytes).and_then(Record::try_from);
+            let _ = read::<WireRecord<'_>>(RECORD, &bytes).and_then(Record::try_from);
             bytes.insert(0, RECORD);
-            let _ = read::<WireRecord>(RECORD, &bytes).and_then(Record::try_from);
+            let _ = read::<WireRecord<'_>>(RECORD, &bytes).and_then(Record::try_from);
         }
     }
 }

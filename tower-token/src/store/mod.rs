@@ -8,8 +8,6 @@ mod codec;
 pub mod contract;
 pub mod custom;
 mod erased;
-#[cfg(fuzzing)]
-pub(crate) mod fuzzing;
 pub(crate) mod key_provider;
 pub(crate) mod keyring;
 #[cfg(test)]
@@ -19,6 +17,8 @@ mod leases;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod pass;
+#[cfg(any(fuzzing, feature = "testkit"))]
+pub(crate) mod probe;
 pub(crate) mod rotation;
 mod seal;
 pub(crate) mod sealed;
@@ -35,7 +35,7 @@ pub(crate) use self::sealed::{Found, SealedStore};
 pub(crate) use self::sent::Sent;
 #[cfg(test)]
 pub(crate) use self::{
-    contract::byte_store::{ByteStore, Row, SealedRow},
+    contract::byte_store::{ByteStore, SealedRow},
     contract::suite::contract_suite,
     key_provider::KeyProvider,
     keyring::KeyRing,

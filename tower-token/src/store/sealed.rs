@@ -104,7 +104,7 @@ impl SealedStore {
             return Ok(None);
         };
         let opener = self.opener_of(&row).await?;
-        Ok(Some(opener.found(&row_key, &row)))
+        Ok(Some(opener.found_of(key, &row_key, &row)))
     }
 
     /// The row of `key`, to tell by it what became of a write.
@@ -121,7 +121,7 @@ impl SealedStore {
             // After the row, which it is to tell of.
             self.keys.current(&*self.store).await?;
             let opener = self.opener_of(&row).await?;
-            let found = opener.found(&row_key, &row);
+            let found = opener.found_of(key, &row_key, &row);
             if found.record.is_err() || opener.is_sealed_for_now(&row) {
                 return Ok(Some(found));
             }
@@ -370,10 +370,19 @@ pub(super) struct Opener {
 
 impl Opener {
     fn found(&self, row_key: &RowKey, row: &Row) -> Found {
+        self.found_as(row, self.record(row_key, row))
+    }
+
+    /// The same for the row of `key`.
+    fn found_of(&self, key: &GrantKey, row_key: &RowKey, row: &Row) -> Found {
+        self.found_as(row, self.record_if(row_key, row, |found| found == key))
+    }
+
+    fn found_as(&self, row: &Row, record: Result<Record, Error>) -> Found {
         Found {
             version: row.version,
             due: row.due,
-            record: self.record(row_key, row),
+            record,
             is_orphan: self.is_orphan(row),
             bytes: row.bytes.clone(),
         }
@@ -387,9 +396,20 @@ impl Opener {
 
     /// Opens a row, and makes sure that what stands in it belongs there.
     pub(super) fn record(&self, row_key: &RowKey, row: &Row) -> Result<Record, Error> {
+        self.record_if(row_key, row, |found| {
+            self.seen.keyset.row(found) == *row_key
+        })
+    }
+
+    fn record_if(
+        &self,
+        row_key: &RowKey,
+        row: &Row,
+        belongs: impl FnOnce(&GrantKey) -> bool,
+    ) -> Result<Record, Error> {
         let text = self.text(row_key, row)?;
-        let record = Record::try_from(codec::read::<WireRecord>(codec::RECORD, &text)?)?;
-        if self.seen.keyset.row(&record.grant.key) != *row_key {
+        let record = Record::try_from(codec::read::<WireRecord<'_>>(codec::RECORD, &text)?)?;
+        if !belongs(&record.grant.key) {
             return Err(Error::new(
                 ErrorKind::Damaged,
                 "a record names another grant than the row it stands in",
@@ -442,10 +462,10 @@ impl fmt::Debug for SealedStore {
 mod tests {
     // Not `super::*`: the erased trait has the methods of the real one.
     use super::super::KeyRing;
-    use super::super::{ByteStore, Expected, MemoryStore, Row, SaveOutcome, SealedRow, Version};
+    use super::super::{ByteStore, Expected, MemoryStore, SaveOutcome, SealedRow};
     use super::{Keyset, SealedStore, Sent, WireRecord, codec, place, seal};
     use crate::clock::Timestamp;
-    use crate::error::ErrorKind;
+    use crate::error::{Error, ErrorKind};
     use crate::grant::{ExchangeId, Grant, Record, TokenResponse};
     use crate::key::GrantKey;
 
@@ -497,10 +517,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_record_that_names_another_grant_than_its_row_is_refused() {
-        let (_, store, [ada, bob]) = two_users().await;
+        let (memory, store, [ada, bob]) = two_users().await;
         // Sealed for bob's row, with ada inside: what a mix-up of our own would do.
         let row_key = store.row(&bob);
-        let wire = WireRecord::from(&record(&ada));
+        let adas = record(&ada);
+        let wire = WireRecord::from(&adas);
         let seen = store.keys.seen();
         let (id, key) = seen.keyset.active().unwrap();
         let len = codec::size(&wire).unwrap();
@@ -508,10 +529,25 @@ mod tests {
             codec::write(codec::RECORD, &wire, b)
         })
         .unwrap();
-        let row = Row::new(Version(1), None, bytes.into());
-        let opener = store.opener_of(&row).await.unwrap();
-        let error = opener.record(&row_key, &row).unwrap_err();
-        assert!(error.to_string().contains("another grant"), "{error}");
+        let there = memory.load(&row_key).await.unwrap().unwrap();
+        memory
+            .save(
+                &row_key,
+                SealedRow::new(bytes, None),
+                Expected::Version(there.version),
+            )
+            .await
+            .unwrap();
+        let refused = |record: Result<Record, Error>| {
+            let error = record.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Damaged);
+            assert!(error.to_string().contains("another grant"), "{error}");
+        };
+        refused(store.load(&bob).await.unwrap().unwrap().record);
+        refused(store.list("bob").await.unwrap().remove(0));
+        let rows = store.page(None, 10).await.unwrap();
+        let row = rows.into_iter().find(|(key, _)| *key == row_key);
+        refused(row.unwrap().1.record);
     }
 
     #[tokio::test]

@@ -105,3 +105,10 @@ pub use self::server::{AuthServer, AuthServerBuilder, Counts, Issued};
 #[cfg(feature = "testkit")]
 pub use self::wire::Fault;
 pub use crate::store::contract::suite::contract_suite;
+
+/// For the benchmarks of this workspace.
+#[cfg(feature = "testkit")]
+#[doc(hidden)]
+pub mod probe {
+    pub use crate::store::probe::{Sample, opened, sealed};
+}

@@ -249,6 +249,31 @@ mod tests {
         assert_eq!((keyset.poll, again.poll), (KEY_POLL, KEY_POLL));
     }
 
+    /// By hashes of another program: rows would not be found again if these changed, and no two
+    /// of them may be of one label.
+    #[test]
+    fn names_are_what_they_always_were() {
+        let keyset = Keyset {
+            index: Key::new(&[9; 32]),
+            fingerprint: Key::new(&[10; 32]),
+            ..Keyset::generate(Timestamp::from_unix_millis(1), KEY_POLL).unwrap()
+        };
+        let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
+        let key = GrantKey::new("mesh", "ada").with_connection("c");
+        assert_eq!(
+            hex(keyset.row(&key).as_bytes()),
+            "8393580b9a0213b0b6165fc2aaf0cf91\
+             15e8149f3417df80ba21579a3dfcf13197b17682cefb57a0ba06ce6d9351d200"
+        );
+        assert_eq!(keyset.fingerprint(&key).to_string(), "e5668e8513013c92");
+        assert_eq!(
+            hex(&keyset.token_hash(&Secret::from("r0"))),
+            "41b4aa4ff281a5d0ea049fcabfa37d7c"
+        );
+        let outer = Key::new(&std::array::from_fn(|i| i as u8));
+        assert_eq!(outer.id(), 0xd959_bfbf);
+    }
+
     #[test]
     fn another_outer_key_is_a_typed_error() {
         let (_, row) = wrapped(&KeyRing::generate().unwrap());

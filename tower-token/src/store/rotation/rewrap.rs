@@ -176,7 +176,7 @@ impl Rewrap {
 
 /// Whether a refresh is under way that is about to write the row itself.
 fn has_intent(text: &[u8], now: Timestamp) -> bool {
-    let record = codec::read::<WireRecord>(codec::RECORD, text).and_then(Record::try_from);
+    let record = codec::read::<WireRecord<'_>>(codec::RECORD, text).and_then(Record::try_from);
     let intent = record.ok().and_then(|record| record.intent);
     intent.is_some_and(|intent| now < intent.deadline)
 }
