@@ -259,12 +259,17 @@ impl Engine {
         }
         self.disk.before(Step::Flush).map_err(from_io)?;
         self.db.flush().map_err(from_sled)?;
-        self.disk.sync(&self.file).map_err(from_io)?;
+        self.sync_file()?;
         if new {
             self.tail.write(last).map_err(from_io)?;
             self.synced.store(last, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// What sled has written by now, and no more.
+    pub(super) fn sync_file(&self) -> Result<(), StoreError> {
+        self.disk.sync(&self.file).map_err(from_io)
     }
 }
 

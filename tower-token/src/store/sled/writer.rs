@@ -198,11 +198,16 @@ impl Run {
                 Command::Close => close = true,
             }
         }
-        if dirty && failure.is_none() {
+        let mut suspect = false;
+        if failure.is_some() {
+            // It may have been a sync of sled's own: our handle is told of that as well.
+            suspect = self.door.engine(Engine::sync_file).is_err();
+        } else if dirty {
             failure = self.door.engine(Engine::sync).err();
-            if failure.is_some() {
-                self.folder.suspect();
-            }
+            suspect = failure.is_some();
+        }
+        if suspect {
+            self.folder.suspect();
         }
         let synced = failure.is_none();
         match failure {
