@@ -13,6 +13,7 @@ pub mod mesh;
 pub mod mounted;
 pub mod oidc;
 pub mod recorder;
+pub mod unsynced;
 pub mod veiled;
 
 use bytes::Bytes;

@@ -33,14 +33,3 @@ pub(super) trait Disk: Send + Sync + 'static {
 pub(super) struct Real;
 
 impl Disk for Real {}
-
-/// One that is never synced: sled as published.
-#[cfg(feature = "testkit")]
-pub(super) struct Unsynced;
-
-#[cfg(feature = "testkit")]
-impl Disk for Unsynced {
-    fn sync(&self, _file: &File) -> io::Result<()> {
-        Ok(())
-    }
-}

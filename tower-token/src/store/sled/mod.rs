@@ -102,14 +102,6 @@ impl SledStore {
         Self::open_on(Arc::new(Real), folder.as_ref()).await
     }
 
-    /// The same without our sync, as sled is published. It loses what it has acknowledged when the
-    /// power fails: for showing that a test of durability can fail.
-    #[cfg(feature = "testkit")]
-    #[doc(hidden)]
-    pub async fn open_unsynced(folder: impl AsRef<Path>) -> Result<Self, StoreError> {
-        Self::open_on(Arc::new(self::disk::Unsynced), folder.as_ref()).await
-    }
-
     async fn open_on(disk: Arc<dyn Disk>, path: &Path) -> Result<Self, StoreError> {
         let path = path.to_owned();
         let opened = tokio::task::spawn_blocking(move || {
