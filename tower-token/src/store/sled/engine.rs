@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::iter;
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -11,14 +12,14 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sled::{Batch, Db};
+use sled::Db;
 
 use super::super::contract::{
     Expected, Group, Row, RowKey, SealedRow, StoreError, StoreErrorKind, Version,
 };
 use super::disk::{Disk, Step};
 use super::folder::{Folder, advice};
-use super::layout::{Head, chunk_key, cut, due_first, due_key, due_row, due_until};
+use super::layout::{Head, chunk_key, chunk_version, cut, due_first, due_key, due_row, due_until};
 use super::tail::Tail;
 use crate::clock::Timestamp;
 
@@ -107,7 +108,7 @@ impl Engine {
         let mut last = None;
         // A row that is written meanwhile leaves its old chunks behind: the head tells.
         for _ in 0..16 {
-            let Some(value) = self.db.get(key.as_bytes()).map_err(from_sled)? else {
+            let Some(value) = again(|| self.db.get(key.as_bytes()))? else {
                 return Ok(None);
             };
             let head = head_of(&value);
@@ -124,11 +125,7 @@ impl Engine {
     fn assemble(&self, key: &RowKey, head: &Head<'_>) -> Result<Option<Bytes>, StoreError> {
         let mut bytes = head.inline.to_vec();
         for index in 0..head.chunks {
-            match self
-                .db
-                .get(chunk_key(key, head.version, index))
-                .map_err(from_sled)?
-            {
+            match again(|| self.db.get(chunk_key(key, head.version, index)))? {
                 Some(chunk) => bytes.extend_from_slice(&chunk),
                 None => return Ok(None),
             }
@@ -149,26 +146,23 @@ impl Engine {
         self.rows(self.db.range::<&[u8], _>((from, Bound::Unbounded)), limit)
     }
 
-    /// Every row that was due by `now`, the first one first.
+    /// Every row that was due by `now`, and since when, the first one first.
     pub(super) fn due(
         &self,
         now: Timestamp,
-    ) -> impl Iterator<Item = Result<RowKey, StoreError>> + use<> {
+    ) -> impl Iterator<Item = Result<(RowKey, Timestamp), StoreError>> + use<> {
         let until = due_until(now + Duration::from_millis(1));
-        self.db
-            .range(due_first()..&until)
-            .keys()
-            .map(|entry| entry.map_err(from_sled))
+        patient(self.db.range(due_first()..&until).keys())
             .filter_map(|entry| entry.map(|entry| due_row(&entry)).transpose())
     }
 
     fn rows(&self, values: sled::Iter, limit: usize) -> Result<Vec<(RowKey, Row)>, StoreError> {
         let mut rows = Vec::new();
-        for entry in values {
+        for entry in patient(values) {
             if rows.len() == limit {
                 break;
             }
-            let (key, _) = entry.map_err(from_sled)?;
+            let (key, _) = entry?;
             // Chunks and our own marks have keys of other lengths.
             let Some(key) = RowKey::from_bytes(&key) else {
                 continue;
@@ -182,6 +176,9 @@ impl Engine {
 
     /// Applies a save, or a removal, without making it durable. Only the writer thread calls
     /// this, so nothing comes between the look and the write.
+    ///
+    /// Not as a batch: one that fails in the middle, at a page that cannot be read, is kept in
+    /// part. In this order the row is the old one or the new one, wherever it ends.
     pub(super) fn apply(
         &self,
         key: &RowKey,
@@ -189,7 +186,7 @@ impl Engine {
         expected: Expected,
     ) -> Result<Applied, StoreError> {
         let looked = self.disk.before(Step::Look).map_err(from_io);
-        let old = match looked.and_then(|()| self.db.get(key.as_bytes()).map_err(from_sled)) {
+        let old = match looked.and_then(|()| again(|| self.db.get(key.as_bytes()))) {
             Ok(old) => old,
             Err(error) => return Ok(Applied::Unreadable(error)),
         };
@@ -199,31 +196,52 @@ impl Engine {
         }
         self.disk.before(Step::Apply).map_err(from_io)?;
         let version = self.take_version()?;
-        let mut batch = Batch::default();
-        if let Some(row) = row {
-            let (head, chunks) = cut(version, row);
-            let moved = old.as_ref().and_then(|old| old.due) != row.due();
-            if chunks.is_empty() && !moved && old.as_ref().is_none_or(|old| old.chunks == 0) {
-                // Not a batch: that takes a lock which every reader shares.
-                self.db.insert(key.as_bytes(), head).map_err(from_sled)?;
-                return Ok(Applied::Saved(version));
+        let old_due = old.as_ref().and_then(|old| old.due);
+        let new_due = row.and_then(SealedRow::due);
+        let mut has_chunks = old.is_some_and(|old| old.chunks > 0);
+        match row {
+            Some(row) => {
+                let (head, chunks) = cut(version, row);
+                has_chunks |= !chunks.is_empty();
+                for (index, chunk) in (0u16..).zip(chunks) {
+                    let key = chunk_key(key, version, index);
+                    again(|| self.db.insert(&key, chunk))?;
+                }
+                if let Some(due) = new_due.filter(|_| new_due != old_due) {
+                    hint(|| again(|| self.db.insert(due_key(due, key), &[])));
+                }
+                again(|| self.db.insert(key.as_bytes(), &head[..]))?;
             }
-            for (index, chunk) in (0u16..).zip(chunks) {
-                batch.insert(chunk_key(key, version, index), chunk);
-            }
-            if let Some(old) = old {
-                forget(&mut batch, key, &old);
-            }
-            if let Some(due) = row.due() {
-                batch.insert(due_key(due, key), &[]);
-            }
-            batch.insert(&key.as_bytes()[..], head);
-        } else if let Some(old) = old {
-            forget(&mut batch, key, &old);
-            batch.remove(&key.as_bytes()[..]);
+            None => drop(again(|| self.db.remove(key.as_bytes()))?),
         }
-        self.db.apply_batch(batch).map_err(from_sled)?;
+        if let Some(due) = old_due.filter(|_| new_due != old_due) {
+            hint(|| again(|| self.db.remove(due_key(due, key))));
+        }
+        if has_chunks {
+            hint(|| self.forget_chunks(key, version));
+        }
         Ok(Applied::Saved(version))
+    }
+
+    /// Removes the chunks of every version of a row but this one: of what was replaced, and of
+    /// saves that were cut off.
+    fn forget_chunks(&self, key: &RowKey, but: Version) -> Result<(), StoreError> {
+        for chunk in patient(self.db.scan_prefix(key.as_bytes()).keys()) {
+            let chunk = chunk?;
+            if chunk_version(&chunk).is_some_and(|version| version != but) {
+                again(|| self.db.remove(&chunk))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes an entry of the index, if its row is not due then.
+    pub(super) fn forget_due(&self, key: &RowKey, due: Timestamp) -> Result<(), StoreError> {
+        let value = again(|| self.db.get(key.as_bytes()))?;
+        if value.as_deref().map(head_of).and_then(|head| head.due) != Some(due) {
+            again(|| self.db.remove(due_key(due, key)))?;
+        }
+        Ok(())
     }
 
     /// The next version. Versions are set aside on the disk before they are used, so
@@ -232,9 +250,7 @@ impl Engine {
         let version = self.next_version.fetch_add(1, Ordering::Relaxed);
         if version > self.reserved.load(Ordering::Relaxed) {
             let reserved = version + VERSIONS;
-            self.db
-                .insert(VERSIONS_KEY, &reserved.to_be_bytes())
-                .map_err(from_sled)?;
+            again(|| self.db.insert(VERSIONS_KEY, &reserved.to_be_bytes()))?;
             self.reserved.store(reserved, Ordering::Relaxed);
         }
         Ok(Version(version))
@@ -248,6 +264,23 @@ impl Engine {
         self.db.insert(head_of.as_bytes(), b"short").unwrap();
     }
 
+    /// Leaves an entry of the index behind, as a crash would.
+    #[cfg(test)]
+    pub(super) fn leave_due(&self, key: &RowKey, due: Timestamp) -> Result<(), StoreError> {
+        again(|| self.db.insert(due_key(due, key), &[])).map(drop)
+    }
+
+    /// The same with a chunk.
+    #[cfg(test)]
+    pub(super) fn leave_chunk(&self, key: &RowKey, of: Version) -> Result<(), StoreError> {
+        again(|| self.db.insert(chunk_key(key, of, 0), &[1])).map(drop)
+    }
+
+    #[cfg(test)]
+    pub(super) fn chunks(&self, key: &RowKey) -> usize {
+        self.db.scan_prefix(key.as_bytes()).count() - usize::from(self.load(key).unwrap().is_some())
+    }
+
     /// Puts everything that was applied on the disk. sled's flush ends in
     /// `sync_file_range` on Linux, which a power cut undoes (sled 1452).
     pub(super) fn sync(&self) -> Result<(), StoreError> {
@@ -255,7 +288,7 @@ impl Engine {
         let new = last > self.synced.load(Ordering::Relaxed);
         if new {
             let last = &last.to_be_bytes();
-            self.db.insert(LAST_KEY, last).map_err(from_sled)?;
+            again(|| self.db.insert(LAST_KEY, last))?;
         }
         self.disk.before(Step::Flush).map_err(from_io)?;
         self.db.flush().map_err(from_sled)?;
@@ -317,14 +350,33 @@ pub(super) fn guarded<T>(ask: impl FnOnce() -> Result<T, StoreError>) -> Result<
     })
 }
 
-/// Removes what lies beside the head of a row.
-fn forget(batch: &mut Batch, key: &RowKey, old: &Head<'_>) {
-    for index in 0..old.chunks {
-        batch.remove(chunk_key(key, old.version, index));
+/// sled cleans up on the way, and tells whoever comes by that it met a damaged page: once for
+/// each. What it was asked for may be done by then, and can be done again.
+fn again<T>(ask: impl Fn() -> sled::Result<T>) -> Result<T, StoreError> {
+    match ask() {
+        Err(sled::Error::Corruption { .. }) => ask(),
+        other => other,
     }
-    if let Some(due) = old.due {
-        batch.remove(due_key(due, key));
-    }
+    .map_err(from_sled)
+}
+
+/// The same on the way through a range.
+fn patient<T>(
+    mut values: impl Iterator<Item = sled::Result<T>>,
+) -> impl Iterator<Item = Result<T, StoreError>> {
+    iter::from_fn(move || {
+        let value = match values.next() {
+            Some(Err(sled::Error::Corruption { .. })) => values.next(),
+            other => other,
+        };
+        value.map(|value| value.map_err(from_sled))
+    })
+}
+
+/// Does what a row can do without. If its page is lost, the row is not to be lost as well; if
+/// more than that failed, so does what follows.
+fn hint<T>(ask: impl FnOnce() -> Result<T, StoreError>) {
+    let _ = guarded(ask);
 }
 
 /// The head that `value` is. One that is none counts as an empty row: it does not open, and

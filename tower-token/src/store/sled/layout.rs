@@ -1,8 +1,12 @@
 //! How a row lies in sled: in values of at most 4 KiB.
 //!
-//! sled moves values of about 8 KB to files that it never syncs, so a longer row is cut
-//! into chunks that are written in one batch with their head. Chunk keys carry the
-//! row's version: a reader never joins chunks of two versions.
+//! sled moves values of about 8 KB to files that it never syncs, so a longer row is cut into
+//! chunks. Chunk keys carry the row's version: a reader never joins chunks of two versions.
+//!
+//! A row is what its head says. New chunks and the new entry of the index are written before the
+//! head, and old ones removed after it, so that it is whole wherever that is cut off. What is
+//! left over then counts for nothing: chunks go with the next save of a row that has some,
+//! an entry that its head contradicts when it falls due.
 //!
 //! ```text
 //! head   row key                            -> version 8 | due 8 | chunk count 2 | bytes, if no chunks
@@ -78,6 +82,12 @@ pub(super) fn chunk_key(key: &RowKey, version: Version, index: u16) -> Vec<u8> {
     chunk
 }
 
+/// The version of the row that a chunk is of, if this is the key of one.
+pub(super) fn chunk_version(key: &[u8]) -> Option<Version> {
+    let (version, _) = key.get(RowKey::LEN..)?.split_first_chunk::<8>()?;
+    Some(Version(u64::from_be_bytes(*version)))
+}
+
 /// No row's key begins with it, save by a chance of one in 2^120.
 const DUE: &[u8; 15] = b"tower-token due";
 
@@ -97,9 +107,11 @@ pub(super) fn due_first() -> &'static [u8] {
     DUE
 }
 
-/// The row that an entry of [`due_key`] names.
-pub(super) fn due_row(entry: &[u8]) -> Option<RowKey> {
-    RowKey::from_bytes(entry.get(DUE.len() + 8..)?)
+/// The row that an entry of [`due_key`] names, and when it is due.
+pub(super) fn due_row(entry: &[u8]) -> Option<(RowKey, Timestamp)> {
+    let (due, key) = entry.strip_prefix(DUE)?.split_first_chunk::<8>()?;
+    let due = Timestamp::from_unix_millis(u64::from_be_bytes(*due));
+    Some((RowKey::from_bytes(key)?, due))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! The embedded store: sled with a durability protocol around it.
 
+#[cfg(test)]
+mod damage_tests;
 mod disk;
 mod door;
 mod engine;
@@ -232,7 +234,7 @@ impl ByteStore for SledStore {
         let due = self.read(|engine| {
             let mut failed = None;
             let keys = engine.due(now).map_while(|entry| match entry {
-                Ok(key) => Some((key, ())),
+                Ok(entry) => Some(entry),
                 Err(error) => {
                     failed = Some(error);
                     None
@@ -242,13 +244,16 @@ impl ByteStore for SledStore {
             failed.map_or(Ok(due), Err)
         })?;
         let mut claimed = Vec::new();
-        for (key, ()) in due {
-            // An entry may be ahead of its row, or behind it.
+        for (key, due) in due {
             // One that cannot be read now is due again later, and holds up no other.
-            let row = self.load(&key).await.ok().flatten();
-            if let Some(row) = row.filter(|row| row.is_due(now)) {
-                claimed.push((key, row));
+            let Ok(row) = self.load(&key).await else {
+                continue;
+            };
+            // An entry may be ahead of its row, or behind it.
+            if row.as_ref().is_none_or(|row| row.due != Some(due)) {
+                self.writer.forget_due(key, due);
             }
+            claimed.extend(row.filter(|row| row.is_due(now)).map(|row| (key, row)));
         }
         Ok(claimed)
     }

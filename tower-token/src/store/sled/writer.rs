@@ -15,6 +15,7 @@ use super::Pending;
 use super::door::Door;
 use super::engine::{Applied, Engine};
 use super::folder::Folder;
+use crate::clock::Timestamp;
 
 /// How many saves may wait; a caller beyond that waits for a place.
 const QUEUE: usize = 1_024;
@@ -28,6 +29,8 @@ enum Command {
     Barrier(oneshot::Sender<()>),
     /// A read failed: whether the engine can be trusted is to be seen.
     Suspect,
+    /// An entry of the index that its row contradicted.
+    ForgetDue(RowKey, Timestamp),
     /// Nothing is accepted after it.
     Close,
 }
@@ -121,6 +124,12 @@ impl Writer {
         let _ = self.commands.try_send(Command::Suspect);
     }
 
+    /// Has an entry of the index removed, if its row is not due then. It only costs a look each
+    /// time, so it is left where the queue is full.
+    pub(super) fn forget_due(&self, key: RowKey, due: Timestamp) {
+        let _ = self.commands.try_send(Command::ForgetDue(key, due));
+    }
+
     /// Returns when what was accepted is finished, and the folder is free.
     pub(super) async fn close(&self) {
         self.door.close();
@@ -195,6 +204,10 @@ impl Run {
                 }
                 Command::Barrier(reply) => barriers.push(reply),
                 Command::Suspect => dirty = true,
+                // It gets to the disk with what comes next.
+                Command::ForgetDue(key, due) => {
+                    let _ = self.door.engine(|engine| engine.forget_due(&key, due));
+                }
                 Command::Close => close = true,
             }
         }
@@ -283,7 +296,7 @@ impl Run {
                         self.answer(save, Err(why));
                     }
                     Command::Barrier(reply) => drop(reply.send(())),
-                    Command::Suspect => {}
+                    Command::Suspect | Command::ForgetDue(..) => {}
                     Command::Close => queue.close(),
                 }
             }
