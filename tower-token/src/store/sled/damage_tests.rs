@@ -1,5 +1,6 @@
 //! Pages that cannot be read, and what was cut off half-way, cost no other row anything.
 
+use std::collections::HashSet;
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
@@ -11,8 +12,9 @@ use crate::clock::Timestamp;
 const ROWS: u8 = 100;
 const LEN: usize = 40_000;
 
+/// Before our own marks, and behind them.
 fn key(id: u8) -> RowKey {
-    RowKey::from_bytes(&[id; RowKey::LEN]).unwrap()
+    RowKey::from_bytes(&[2 * id; RowKey::LEN]).unwrap()
 }
 
 fn due(id: u8) -> Timestamp {
@@ -135,4 +137,33 @@ async fn chunks_of_a_save_that_was_cut_off_go_with_the_next() {
     assert_eq!(chunks(), whole);
     assert!(store.purge(&key(1), second).await.unwrap());
     assert_eq!(chunks(), 0);
+}
+
+#[tokio::test]
+async fn a_damaged_page_of_the_index_keeps_no_other_row_from_being_claimed_or_scanned() {
+    let folder = tempfile::tempdir().unwrap();
+    fill(folder.path()).await;
+    damage_index(folder.path(), 20..21);
+    let store = SledStore::open(folder.path()).await.unwrap();
+
+    let (mut scanned, mut after) = (0, None);
+    loop {
+        let rows = store.scan(after.as_ref(), 10).await.unwrap();
+        let Some((last, _)) = rows.last() else { break };
+        after = Some(*last);
+        scanned += rows.len();
+    }
+    assert_eq!(scanned, usize::from(ROWS));
+
+    let mut claimed = HashSet::new();
+    loop {
+        let rows = store.claim_due(30, Duration::from_secs(3_600)).await;
+        let rows = rows.unwrap();
+        if rows.is_empty() {
+            break;
+        }
+        assert!(rows.len() <= 30);
+        assert!(rows.iter().all(|(key, _)| claimed.insert(*key)));
+    }
+    assert_eq!(claimed.len(), usize::from(ROWS));
 }

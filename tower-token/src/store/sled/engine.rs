@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::iter;
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sled::Db;
+use sled::{Db, IVec};
 
 use super::super::contract::{
     Expected, Group, Row, RowKey, SealedRow, StoreError, StoreErrorKind, Version,
@@ -33,6 +33,10 @@ const VERSIONS: u64 = 1 << 16;
 
 /// The last version of the last group, behind all of it.
 const LAST_KEY: &[u8] = b"tower-token last";
+
+/// Where all of our own lies, the index too: no row's key begins like that, save by a chance
+/// of one in 2^96.
+const OWN: Range<&[u8]> = b"tower-token ".as_slice()..b"tower-token!".as_slice();
 
 /// sled, open in a folder that is ours.
 pub(super) struct Engine {
@@ -105,9 +109,8 @@ impl Engine {
     }
 
     pub(super) fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        let mut last = None;
-        // A row that is written meanwhile leaves its old chunks behind: the head tells.
-        for _ in 0..16 {
+        let mut torn = None;
+        loop {
             let Some(value) = again(|| self.db.get(key.as_bytes()))? else {
                 return Ok(None);
             };
@@ -115,10 +118,13 @@ impl Engine {
             if let Some(bytes) = self.assemble(key, &head)? {
                 return Ok(Some(Row::new(head.version, head.due, bytes)));
             }
-            last = Some((head.version, head.due));
+            // A row that is written meanwhile leaves its old chunks behind: another head tells.
+            if torn == Some(head.version) {
+                // A part of it is missing. What does not open can still be replaced.
+                return Ok(Some(Row::new(head.version, head.due, Bytes::new())));
+            }
+            torn = Some(head.version);
         }
-        // A part of it is missing. What does not open can still be replaced.
-        Ok(last.map(|(version, due)| Row::new(version, due, Bytes::new())))
     }
 
     /// The row that `head` begins, or nothing if some of its chunks are gone.
@@ -142,8 +148,42 @@ impl Engine {
         after: Option<&RowKey>,
         limit: usize,
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(&key.as_bytes()[..]));
-        self.rows(self.db.range::<&[u8], _>((from, Bound::Unbounded)), limit)
+        let [before, behind] = self.ranges(after);
+        self.rows(before.chain(behind), limit)
+    }
+
+    /// All after a key, but for our own marks and the index: what is behind them does not
+    /// depend on whether they can be read.
+    fn ranges(&self, after: Option<&RowKey>) -> [sled::Iter; 2] {
+        let after = after.map(|key| &key.as_bytes()[..]);
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = match after {
+            Some(key) if key > OWN.end => from,
+            _ => Bound::Included(OWN.end),
+        };
+        let before = (
+            from,
+            Bound::Excluded(after.unwrap_or_default().max(OWN.start)),
+        );
+        [before, (behind, Bound::Unbounded)].map(|range| self.db.range::<&[u8], _>(range))
+    }
+
+    /// The same rows as of [`due`](Self::due), from what can be read of the rows themselves, in
+    /// no order of time.
+    pub(super) fn due_by_heads(&self, now: Timestamp) -> Vec<(RowKey, Timestamp)> {
+        let heads = self.ranges(None).into_iter().flat_map(|range| {
+            // As far as it can be read, from both ends.
+            let mut range = range;
+            let mut heads: Vec<_> = iter::from_fn(|| range.next()?.ok()).collect();
+            heads.extend(iter::from_fn(|| range.next_back()?.ok()));
+            heads
+        });
+        heads
+            .filter_map(|(key, head)| {
+                let due = head_of(&head).due.filter(|due| *due <= now)?;
+                Some((RowKey::from_bytes(&key)?, due))
+            })
+            .collect()
     }
 
     /// Every row that was due by `now`, and since when, the first one first.
@@ -156,7 +196,11 @@ impl Engine {
             .filter_map(|entry| entry.map(|entry| due_row(&entry)).transpose())
     }
 
-    fn rows(&self, values: sled::Iter, limit: usize) -> Result<Vec<(RowKey, Row)>, StoreError> {
+    fn rows(
+        &self,
+        values: impl Iterator<Item = sled::Result<(IVec, IVec)>>,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
         let mut rows = Vec::new();
         for entry in patient(values) {
             if rows.len() == limit {
@@ -185,8 +229,12 @@ impl Engine {
         row: Option<&SealedRow>,
         expected: Expected,
     ) -> Result<Applied, StoreError> {
-        let looked = self.disk.before(Step::Look).map_err(from_io);
-        let old = match looked.and_then(|()| again(|| self.db.get(key.as_bytes()))) {
+        // Guarded by itself: nothing was written, and other rows may be sound.
+        let look = || {
+            self.disk.before(Step::Look).map_err(from_io)?;
+            again(|| self.db.get(key.as_bytes()))
+        };
+        let old = match guarded(look) {
             Ok(old) => old,
             Err(error) => return Ok(Applied::Unreadable(error)),
         };

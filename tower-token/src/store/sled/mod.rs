@@ -231,18 +231,19 @@ impl ByteStore for SledStore {
         ttl: Duration,
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
         let now = self.clock.now();
-        let due = self.read(|engine| {
-            let mut failed = None;
-            let keys = engine.due(now).map_while(|entry| match entry {
-                Ok(entry) => Some(entry),
-                Err(error) => {
-                    failed = Some(error);
-                    None
-                }
+        let mut damaged = false;
+        let mut due = self.read(|engine| {
+            let entries = engine.due(now).map_while(|entry| {
+                damaged = entry.is_err();
+                entry.ok()
             });
-            let due = self.claims.take(keys, limit, ttl, now);
-            failed.map_or(Ok(due), Err)
+            Ok(self.claims.take(entries, limit, ttl, now))
         })?;
+        if damaged {
+            // It is an index only: the rows say it, too.
+            let entries = self.read(|engine| Ok(engine.due_by_heads(now)))?;
+            due.extend(self.claims.take(entries, limit - due.len(), ttl, now));
+        }
         let mut claimed = Vec::new();
         for (key, due) in due {
             // One that cannot be read now is due again later, and holds up no other.

@@ -583,3 +583,16 @@ async fn the_file_is_written_anew_once_after_a_failed_sync_and_not_after_another
         assert_eq!(syncs(), written_anew, "{fault:?}");
     }
 }
+
+/// One row whose page makes sled give up is not to take the store from all others.
+#[tokio::test]
+async fn a_save_whose_look_panics_shuts_nobody_else_out() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), Faulty::default());
+    let store = disk.open(folder.path()).await;
+    let first = saved(&store, 1, Expected::Absent).await;
+    disk.break_by([Fault::PanicAt(Step::Look), Fault::At(Step::Open)]);
+    let outcome = store.save(&key(), row(2), first).await;
+    // Nothing was written, and that is known.
+    assert_eq!(outcome.unwrap_err().kind(), StoreErrorKind::Damaged);
+    assert!(store.load(&key()).await.unwrap().is_some());
+}
