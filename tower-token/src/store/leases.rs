@@ -64,7 +64,6 @@ impl Claims {
             claims.entry(*key).or_insert(now + ttl);
             is_new
         });
-        let taken = unclaimed.take(limit).collect();
-        taken
+        unclaimed.take(limit).collect()
     }
 }

@@ -6,6 +6,8 @@ use std::io;
 /// What may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Step {
+    /// sled's file is written anew.
+    Rewrite,
     /// sled is opened, for the first time or again.
     Open,
     /// What a save replaces is looked at.

@@ -18,7 +18,7 @@ use super::super::contract::{
     Expected, Group, Row, RowKey, SealedRow, StoreError, StoreErrorKind, Version,
 };
 use super::disk::{Disk, Step};
-use super::folder::{Folder, advice};
+use super::folder::{Folder, advice, was_removed};
 use super::layout::{Head, chunk_key, chunk_version, cut, due_first, due_key, due_row, due_until};
 use super::tail::Tail;
 use crate::clock::Timestamp;
@@ -61,30 +61,40 @@ pub(super) enum Applied {
 
 impl Engine {
     pub(super) fn open(folder: &mut Folder) -> Result<Self, StoreError> {
-        let engine = guarded(|| {
-            folder.tidy()?;
-            folder.disk.before(Step::Open).map_err(from_io)?;
-            let db = open_db(folder.path())?;
-            check_format(&db, folder)?;
-            folder.is_ours();
-            let used = number(&db, VERSIONS_KEY)?;
-            let engine = Self {
-                db,
-                file: folder.db()?,
-                next_version: AtomicU64::new(used + 1),
-                reserved: AtomicU64::new(used),
-                tail: folder.tail()?,
-                synced: AtomicU64::new(used),
-                disk: Arc::clone(&folder.disk),
-            };
+        folder.begin()?;
+        let opened = guarded(|| Self::open_in(folder));
+        if opened.is_err() {
+            // It may have been a sync of sled's own.
+            let _ = folder.ask();
+        }
+        folder.opened |= opened.is_ok();
+        opened
+    }
+
+    fn open_in(folder: &mut Folder) -> Result<Self, StoreError> {
+        folder.disk.before(Step::Open).map_err(from_io)?;
+        let db = open_db(folder.path())?;
+        let (db, used) = ask_or_drop(db, |db| {
+            check_format(db, folder)?;
+            folder.is_ours()?;
+            number(db, VERSIONS_KEY)
+        })?;
+        let engine = Self {
+            db,
+            file: folder.db()?,
+            next_version: AtomicU64::new(used + 1),
+            reserved: AtomicU64::new(used),
+            tail: folder.tail()?,
+            synced: AtomicU64::new(used),
+            disk: Arc::clone(&folder.disk),
+        };
+        let (engine, ()) = ask_or_drop(engine, |engine| {
             let last = engine.check_tail(folder)?;
             guarded(|| engine.sync()).inspect_err(|_| folder.suspect())?;
             // After: it must not say more than what is on the disk.
             engine.note_tail(last)?;
-            folder.sync()?;
-            Ok(engine)
+            folder.sync()
         })?;
-        folder.opened = true;
         Ok(engine)
     }
 
@@ -350,7 +360,14 @@ impl Engine {
 
     /// What sled has written by now, and no more.
     pub(super) fn sync_file(&self) -> Result<(), StoreError> {
-        self.disk.sync(&self.file).map_err(from_io)
+        self.disk.sync(&self.file).map_err(from_io)?;
+        match was_removed(&self.file).map_err(from_io)? {
+            false => Ok(()),
+            true => Err(StoreError::new(
+                StoreErrorKind::Unavailable,
+                "the token store's file was removed: put its folder back, or restart",
+            )),
+        }
     }
 }
 
@@ -396,6 +413,24 @@ pub(super) fn guarded<T>(ask: impl FnOnce() -> Result<T, StoreError>) -> Result<
              backup, or name another",
         ))
     })
+}
+
+/// Asks something that is let go of if that fails: after the panic if there was one, as sled can
+/// panic at that, too, and two at once end the process.
+fn ask_or_drop<T, A>(
+    asked: T,
+    ask: impl FnOnce(&T) -> Result<A, StoreError>,
+) -> Result<(T, A), StoreError> {
+    match guarded(|| ask(&asked)) {
+        Ok(answer) => Ok((asked, answer)),
+        Err(error) => {
+            let _ = guarded(move || {
+                drop(asked);
+                Ok(())
+            });
+            Err(error)
+        }
+    }
 }
 
 /// sled cleans up on the way, and tells whoever comes by that it met a damaged page: once for

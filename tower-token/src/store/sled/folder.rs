@@ -11,13 +11,14 @@ use std::time::Duration;
 use fs2::FileExt as _;
 
 use super::super::contract::{StoreError, StoreErrorKind};
-use super::disk::Disk;
+use super::disk::{Disk, Step};
 use super::tail::Tail;
 
 /// Its file stays.
 const LOCK: &str = "tower-token.lock";
-/// What its first byte says: whether a flush or a sync failed, and what that left in the
-/// system's cache is still there.
+/// What its first byte says: whether all that was written is on the disk. What a sync that failed
+/// has left in the system's cache reads as if it were, for a later process, too. The byte is in
+/// the cache as well, so it is there for as long as it is needed.
 const SUSPECT: u8 = b'!';
 const SOUND: u8 = b'.';
 /// sled's file.
@@ -30,6 +31,9 @@ const STEP: usize = 4 << 10;
 pub(super) struct Folder {
     path: PathBuf,
     lock: File,
+    /// Our own handle of sled's file, from before sled had one: it is told of every failure to
+    /// put on the disk what was written, also of those that sled met.
+    db: Option<File>,
     /// Whether what reads as if it were on the disk may not be there.
     suspect: bool,
     /// Whether a store of ours was found in it. Another program's database is not for us to
@@ -47,14 +51,14 @@ impl Folder {
     /// touched, as what looks left over may be another process's work under way.
     pub(super) fn take(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         let made = make(path).map_err(|error| failed(path, "cannot be made", error))?;
-        let ours = path.join(LOCK).exists();
         let lock = lock(path)?;
-        let suspect = is_marked(&lock).map_err(|error| failed(path, "cannot be read", error))?;
+        let mark = mark_of(&lock).map_err(|error| failed(path, "cannot be read", error))?;
         let mut folder = Self {
             path: path.to_owned(),
             lock,
-            suspect,
-            ours,
+            db: None,
+            suspect: mark == Some(SUSPECT),
+            ours: mark.is_some(),
             opened: false,
             made,
             disk,
@@ -65,26 +69,63 @@ impl Folder {
         Ok(folder)
     }
 
-    /// A flush or a sync failed: what it was to put on the disk may be in the system's cache
-    /// alone, where a later process finds it as well. So the mark is put into the cache, too:
-    /// it is there for as long as it is needed.
+    /// Before sled is opened. From here on, whoever comes after a kill has to doubt what reads as
+    /// if it were on the disk: the sync that it came upon may have failed.
+    pub(super) fn begin(&mut self) -> Result<(), StoreError> {
+        let is_new = !self.path.join(DB).exists();
+        if self.ours || is_new {
+            self.mark(SUSPECT)?;
+        }
+        self.tidy()?;
+        self.db = match is_new {
+            true => None,
+            false => Some(self.open_db()?),
+        };
+        self.ask()
+            .map_err(|error| failed(&self.path, "cannot be synced", error))
+    }
+
+    /// Asks the disk whether all that was written is on it, and remembers if not.
+    pub(super) fn ask(&mut self) -> io::Result<()> {
+        let Some(db) = &self.db else {
+            // sled may have made it since.
+            self.suspect |= self.path.join(DB).exists();
+            return Ok(());
+        };
+        self.disk.sync(db).inspect_err(|_| self.suspect = true)
+    }
+
+    /// A flush or a sync failed.
     pub(super) fn suspect(&mut self) {
         self.suspect = true;
-        // The byte has its place already. If it fails all the same, this process knows.
-        let _ = mark(&self.lock, SUSPECT);
     }
 
     /// A store of ours was found in it, or it was empty.
-    pub(super) fn is_ours(&mut self) {
+    pub(super) fn is_ours(&mut self) -> Result<(), StoreError> {
         self.ours = true;
+        self.mark(SUSPECT)
+    }
+
+    fn mark(&self, as_what: u8) -> Result<(), StoreError> {
+        mark(&self.lock, as_what).map_err(|error| failed(&self.path, "cannot be written", error))
     }
 
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Our own handle of sled's file.
-    pub(super) fn db(&self) -> Result<File, StoreError> {
+    /// Our own handle of sled's file, which is there now.
+    pub(super) fn db(&mut self) -> Result<File, StoreError> {
+        let db = match self.db.take() {
+            Some(db) => db,
+            None => self.open_db()?,
+        };
+        let copy = db.try_clone();
+        self.db = Some(db);
+        copy.map_err(|error| failed(&self.path, "cannot be read", error))
+    }
+
+    fn open_db(&self) -> Result<File, StoreError> {
         let file = File::options()
             .read(true)
             .write(true)
@@ -93,19 +134,14 @@ impl Folder {
     }
 
     pub(super) fn tail(&self) -> Result<Tail, StoreError> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(self.path.join(Tail::FILE));
-        file.map(Tail::new)
+        open_or_make(&self.path.join(Tail::FILE))
+            .map(Tail::new)
             .map_err(|error| failed(&self.path, "cannot be written", error))
     }
 
     /// A kill while sled writes a snapshot leaves a file that stops the next open (sled 1527,
     /// 1533). It was never renamed, so nothing in it counts.
-    pub(super) fn tidy(&self) -> Result<(), StoreError> {
+    fn tidy(&self) -> Result<(), StoreError> {
         if !self.ours {
             return Ok(());
         }
@@ -119,6 +155,9 @@ impl Folder {
         for folder in folders.chain([self.path.as_path()]) {
             sync_folder(folder).map_err(|error| failed(folder, "cannot be synced", error))?;
         }
+        // Whoever made it may not have done that. It may be in a folder that is not for us to
+        // open.
+        let _ = sync_folder(&self.path.join(".."));
         Ok(())
     }
 
@@ -128,19 +167,27 @@ impl Folder {
     /// no later sync writes it. So all of it is written once more; it is enough to do that once.
     pub(super) fn recover(&mut self) -> Result<(), StoreError> {
         self.check_place()?;
-        let db = self.db()?;
+        let db = self.open_db()?;
         // sled's own lock: free when the last of its threads has let go of its file.
         hold(&db, 40).map_err(|error| failed(&self.path, "is still being written", error))?;
         if !self.suspect {
             return Ok(());
         }
+        self.disk
+            .before(Step::Rewrite)
+            .map_err(|error| failed(&self.path, "cannot be written", error))?;
         db.metadata()
             .and_then(|db_is| rewrite(&db, db_is.len()))
             .and_then(|()| self.disk.sync(&db))
-            .and_then(|()| mark(&self.lock, SOUND))
             .map_err(|error| failed(&self.path, "cannot be written", error))?;
         self.suspect = false;
         Ok(())
+    }
+
+    /// Whether all that was written is on the disk, after the last of it.
+    fn is_sound(&mut self) -> bool {
+        let is_released = |db| hold(db, 40).is_ok();
+        !self.suspect && self.db.as_ref().is_some_and(is_released) && self.ask().is_ok()
     }
 
     /// Whether the folder is the one that we locked: where a disk was unmounted, another one
@@ -160,10 +207,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // The only thing that was put into a folder that is refused. The next open would take
-        // it for a sign of ours.
         if !self.ours {
+            // The only thing that was put into a folder that is refused. The next open would
+            // take it for a sign of ours.
             let _ = fs::remove_file(self.path.join(LOCK));
+        } else if self.is_sound() {
+            let _ = mark(&self.lock, SOUND);
         }
     }
 }
@@ -187,37 +236,42 @@ fn make(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(folder.join(LOCK))
-        .map_err(|error| failed(folder, "cannot be written", error))?;
-    match hold(&file, 20) {
-        Ok(()) => Ok(file),
-        Err(error) if is_contended(&error) => Err(StoreError::new(
-            StoreErrorKind::InUse,
-            format!(
-                "{} is open in another process: an embedded store serves one process at a time, \
-                 several need a shared store",
-                folder.display()
-            ),
-        )),
-        Err(error) => Err(failed(folder, "cannot be locked", error)),
+    let path = folder.join(LOCK);
+    loop {
+        let file =
+            open_or_make(&path).map_err(|error| failed(folder, "cannot be written", error))?;
+        match hold(&file, 20) {
+            // Whoever had it may have taken it away with a folder that was not ours.
+            Ok(()) if same_file(&file, &path).is_ok_and(|same| same) => return Ok(file),
+            Ok(()) => {}
+            Err(error) if is_contended(&error) => {
+                let message = format!(
+                    "{} is open in another process: an embedded store serves one process at a \
+                     time, several need a shared store",
+                    folder.display()
+                );
+                return Err(StoreError::new(StoreErrorKind::InUse, message));
+            }
+            Err(error) => return Err(failed(folder, "cannot be locked", error)),
+        }
     }
 }
 
-/// Whether the file bears the mark. One that bears none gets the place for it, as there may be
-/// none to get when it is needed.
-fn is_marked(mut lock: &File) -> io::Result<bool> {
+/// A file of ours. What is in it is nobody else's business.
+fn open_or_make(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The mark in the file, if there is one.
+fn mark_of(mut lock: &File) -> io::Result<Option<u8>> {
     let mut found = Vec::new();
     lock.rewind()?;
     lock.take(1).read_to_end(&mut found)?;
-    if found.is_empty() {
-        mark(lock, SOUND)?;
-    }
-    Ok(found == [SUSPECT])
+    Ok(found.first().copied())
 }
 
 fn mark(mut lock: &File, as_what: u8) -> io::Result<()> {
@@ -294,6 +348,14 @@ fn same_file(file: &File, path: &Path) -> io::Result<bool> {
     }
     #[cfg(not(unix))]
     Ok(file.is_file() && path.is_file())
+}
+
+/// Whether a file is in no folder any more: what is written to it is gone when it is closed.
+pub(super) fn was_removed(file: &File) -> io::Result<bool> {
+    #[cfg(unix)]
+    return Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) == 0);
+    #[cfg(not(unix))]
+    file.metadata().map(|_| false)
 }
 
 /// What failed at a folder, and what to do about it.
