@@ -57,7 +57,7 @@ impl Claims {
     ) -> Vec<(RowKey, T)> {
         let mut claims = self.0.lock();
         claims.retain(|_, until| *until > now);
-        claims.shrink_to(2 * limit);
+        claims.shrink_to(limit.saturating_mul(2));
         let unclaimed = due.into_iter().filter(|(key, _)| !claims.contains_key(key));
         let taken: Vec<_> = unclaimed.take(limit).collect();
         claims.extend(taken.iter().map(|(key, _)| (*key, now + ttl)));

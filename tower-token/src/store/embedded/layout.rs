@@ -1,8 +1,7 @@
-//! How a row lies in sled: in values of at most 4 KiB.
+//! How a row lies in an engine: as one value, or in several where values may only be so long.
 //!
-//! sled moves values of about 8 KB to files that it never syncs, so a longer row is cut
-//! into chunks that are written in one batch with their head. Chunk keys carry the
-//! row's version: a reader never joins chunks of two versions.
+//! The chunks of a row are written at once with their head. Their keys carry the row's
+//! version: a reader never joins chunks of two versions.
 //!
 //! ```text
 //! head   row key                            -> version 8 | due 8 | chunk count 2 | bytes, if no chunks
@@ -10,29 +9,36 @@
 //! due    label 15 | due 8 | row key         -> nothing
 //! ```
 
+use bytes::Bytes;
+
 use super::super::contract::{RowKey, SealedRow, Version};
 use crate::clock::Timestamp;
 
-pub(super) const MAX_VALUE: usize = 4_096;
 const HEAD: usize = 18;
 /// A row that is never due.
 const NEVER: u64 = u64::MAX;
-/// What a single-value row can carry.
-const INLINE: usize = MAX_VALUE - HEAD;
-
-// The count of chunks is two bytes long.
-const _: () = assert!(SealedRow::MAX_LEN / MAX_VALUE < u16::MAX as usize);
 
 /// The head of a row, as it was read.
-pub(super) struct Head<'a> {
+pub(super) struct Head {
     pub(super) version: Version,
     pub(super) due: Option<Timestamp>,
     pub(super) chunks: u16,
-    pub(super) inline: &'a [u8],
+    pub(super) inline: Bytes,
 }
 
-impl<'a> Head<'a> {
-    pub(super) fn parse(value: &'a [u8]) -> Option<Self> {
+impl Head {
+    /// The head that `value` is. One that is none counts as an empty row: it does not open, and
+    /// can be replaced.
+    pub(super) fn of(value: &Bytes) -> Self {
+        Self::parse(value).unwrap_or(Self {
+            version: Version(0),
+            due: None,
+            chunks: 0,
+            inline: Bytes::new(),
+        })
+    }
+
+    fn parse(value: &Bytes) -> Option<Self> {
         let (version, rest) = value.split_first_chunk::<8>()?;
         let (due, rest) = rest.split_first_chunk::<8>()?;
         let (chunks, inline) = rest.split_first_chunk::<2>()?;
@@ -42,25 +48,25 @@ impl<'a> Head<'a> {
                 .filter(|due| *due != NEVER)
                 .map(Timestamp::from_unix_millis),
             chunks: u16::from_be_bytes(*chunks),
-            inline,
+            inline: value.slice_ref(inline),
         })
     }
 }
 
-/// The head's value, and the chunks behind it if the row is long.
-pub(super) fn cut(version: Version, row: &SealedRow) -> (Vec<u8>, Vec<&[u8]>) {
+/// The head's value, and the chunks behind it if the row is longer than `max`.
+pub(super) fn cut(version: Version, row: &SealedRow, max: usize) -> (Vec<u8>, Vec<&[u8]>) {
     let bytes = row.bytes();
-    let chunks: Vec<&[u8]> = if bytes.len() <= INLINE {
+    let chunks: Vec<&[u8]> = if bytes.len() <= max - HEAD {
         Vec::new()
     } else {
-        bytes.chunks(MAX_VALUE).collect()
+        bytes.chunks(max).collect()
     };
     let inline = if chunks.is_empty() { &bytes[..] } else { &[] };
     let mut head = Vec::with_capacity(HEAD + inline.len());
     head.extend_from_slice(&version.0.to_be_bytes());
     let due = row.due().map_or(NEVER, Timestamp::as_unix_millis);
     head.extend_from_slice(&due.to_be_bytes());
-    // Cannot be exceeded: see the assertion above.
+    // Not exceeded by the longest row in chunks of 4 KiB.
     head.extend_from_slice(
         &u16::try_from(chunks.len())
             .unwrap_or(u16::MAX)
@@ -97,37 +103,50 @@ pub(super) fn due_first() -> &'static [u8] {
     DUE
 }
 
-/// The row that an entry of [`due_key`] names.
-pub(super) fn due_row(entry: &[u8]) -> Option<RowKey> {
-    RowKey::from_bytes(entry.get(DUE.len() + 8..)?)
+/// The row that an entry of [`due_key`] names, and when it is due.
+pub(super) fn due_row(entry: &[u8]) -> Option<(RowKey, Timestamp)> {
+    let (due, key) = entry.strip_prefix(DUE)?.split_first_chunk::<8>()?;
+    let due = Timestamp::from_unix_millis(u64::from_be_bytes(*due));
+    Some((RowKey::from_bytes(key)?, due))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const MAX: usize = 4_096;
+
     #[test]
-    fn no_value_is_longer_than_4_kib_and_nothing_is_lost() {
+    fn no_value_is_too_long_and_nothing_is_lost() {
         for len in [
             0,
             1,
-            INLINE,
-            INLINE + 1,
-            MAX_VALUE,
-            MAX_VALUE + 1,
+            MAX - HEAD,
+            MAX - HEAD + 1,
+            MAX,
+            MAX + 1,
             40_000,
             SealedRow::MAX_LEN,
         ] {
-            let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
-            let row = SealedRow::new(bytes.clone(), None);
-            let (head, chunks) = cut(Version(7), &row);
-            assert!(head.len() <= MAX_VALUE && chunks.iter().all(|c| c.len() <= MAX_VALUE));
-            let parsed = Head::parse(&head).unwrap();
-            assert_eq!(
-                (parsed.version, usize::from(parsed.chunks)),
-                (Version(7), chunks.len())
-            );
-            assert_eq!([parsed.inline, &chunks.concat()].concat(), bytes);
+            for max in [MAX, usize::MAX] {
+                let bytes: Vec<u8> = (0..len).map(|i| i as u8).collect();
+                let row = SealedRow::new(bytes.clone(), None);
+                let (head, chunks) = cut(Version(7), &row, max);
+                assert!(head.len() <= max && chunks.iter().all(|c| c.len() <= max));
+                let parsed = Head::parse(&Bytes::from(head)).unwrap();
+                assert_eq!(
+                    (parsed.version, usize::from(parsed.chunks)),
+                    (Version(7), chunks.len())
+                );
+                assert_eq!([&parsed.inline[..], &chunks.concat()].concat(), bytes);
+            }
         }
+    }
+
+    #[test]
+    fn an_entry_says_which_row_is_due_and_when() {
+        let key = RowKey::from_bytes(&[7; RowKey::LEN]).unwrap();
+        let due = Timestamp::from_unix_millis(1_234);
+        assert_eq!(due_row(&due_key(due, &key)), Some((key, due)));
     }
 }

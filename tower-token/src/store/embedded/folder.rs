@@ -1,5 +1,5 @@
 //! The folder of a store, and our lock on it, which is kept for as long as the store lives,
-//! whether or not sled is open in it at the moment.
+//! whether or not an engine is open in it at the moment.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -11,7 +11,8 @@ use std::time::Duration;
 use fs2::FileExt as _;
 
 use super::super::contract::{StoreError, StoreErrorKind};
-use super::disk::Disk;
+use super::disk::{Disk, Step};
+use super::engine::{Engine, from_io};
 use super::tail::Tail;
 
 /// Its file stays.
@@ -20,14 +21,14 @@ const LOCK: &str = "tower-token.lock";
 /// system's cache is still there.
 const SUSPECT: u8 = b'!';
 const SOUND: u8 = b'.';
-/// sled's file.
-const DB: &str = "db";
+/// The files of all engines, by which a store of another one is told.
+const FILES: [(&str, &str); 2] = [("db", "sled"), ("rows.redb", "redb")];
 /// How much is written anew at a time.
 const PIECE: usize = 1 << 20;
 /// And where that cannot be read.
 const STEP: usize = 4 << 10;
 
-pub(super) struct Folder {
+pub(in super::super) struct Folder {
     path: PathBuf,
     lock: File,
     /// Whether what reads as if it were on the disk may not be there.
@@ -39,13 +40,13 @@ pub(super) struct Folder {
     pub(super) opened: bool,
     /// Folders that got a new entry when this one was made.
     made: Vec<PathBuf>,
-    pub(super) disk: Arc<dyn Disk>,
+    disk: Arc<dyn Disk>,
 }
 
 impl Folder {
     /// Makes it if it is not there. One process per folder: this comes before anything is
     /// touched, as what looks left over may be another process's work under way.
-    pub(super) fn take(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+    pub(super) fn take<E: Engine>(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         let made = make(path).map_err(|error| failed(path, "cannot be made", error))?;
         let ours = path.join(LOCK).exists();
         let lock = lock(path)?;
@@ -59,10 +60,26 @@ impl Folder {
             made,
             disk,
         };
-        if folder.suspect && folder.path.join(DB).exists() {
-            folder.recover()?;
+        if !path.join(E::FILE).exists() {
+            folder.is_of_no_other()?;
+        } else if folder.suspect {
+            folder.recover::<E>()?;
         }
         Ok(folder)
+    }
+
+    /// Another engine would begin anew beside what is there.
+    fn is_of_no_other(&self) -> Result<(), StoreError> {
+        match FILES.iter().find(|(file, _)| self.path.join(file).exists()) {
+            None => Ok(()),
+            Some((_, engine)) => Err(StoreError::new(
+                StoreErrorKind::Damaged,
+                format!(
+                    "{} is a folder of {engine}: open it with the store of that, or name another",
+                    self.path.display()
+                ),
+            )),
+        }
     }
 
     /// A flush or a sync failed: what it was to put on the disk may be in the system's cache
@@ -79,38 +96,40 @@ impl Folder {
         self.ours = true;
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in super::super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Our own handle of sled's file.
-    pub(super) fn db(&self) -> Result<File, StoreError> {
+    pub(in super::super) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
+    /// A handle of the engine's file.
+    pub(in super::super) fn file<E: Engine>(&self) -> Result<File, StoreError> {
         let file = File::options()
             .read(true)
             .write(true)
-            .open(self.path.join(DB));
-        file.map_err(|error| failed(&self.path, "has no db file", error))
+            .open(self.path.join(E::FILE));
+        file.map_err(|error| failed(&self.path, "has lost its file", error))
+    }
+
+    /// The same, made if it is not there.
+    pub(in super::super) fn make_file<E: Engine>(&self) -> Result<File, StoreError> {
+        let file = open_or_make(&self.path.join(E::FILE));
+        file.map_err(|error| failed(&self.path, "cannot be written", error))
     }
 
     pub(super) fn tail(&self) -> Result<Tail, StoreError> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(self.path.join(Tail::FILE));
+        let file = open_or_make(&self.path.join(Tail::FILE));
         file.map(Tail::new)
             .map_err(|error| failed(&self.path, "cannot be written", error))
     }
 
-    /// A kill while sled writes a snapshot leaves a file that stops the next open (sled 1527,
-    /// 1533). It was never renamed, so nothing in it counts.
-    pub(super) fn tidy(&self) -> Result<(), StoreError> {
+    pub(super) fn tidy<E: Engine>(&self) -> Result<(), StoreError> {
         if !self.ours {
             return Ok(());
         }
-        remove_unfinished_snapshots(&self.path)
-            .map_err(|error| failed(&self.path, "cannot be cleaned", error))
+        E::tidy(&self.path).map_err(|error| failed(&self.path, "cannot be cleaned", error))
     }
 
     /// The files' own entries in their folders must outlive a power cut, too.
@@ -122,21 +141,22 @@ impl Folder {
         Ok(())
     }
 
-    /// After a failed write, and before sled is opened again.
+    /// After a failed write, and before the engine is opened again.
     ///
     /// What a failed sync leaves in the system's cache reads as if it were on the disk, and
     /// no later sync writes it. So all of it is written once more; it is enough to do that once.
-    pub(super) fn recover(&mut self) -> Result<(), StoreError> {
+    pub(super) fn recover<E: Engine>(&mut self) -> Result<(), StoreError> {
         self.check_place()?;
-        let db = self.db()?;
-        // sled's own lock: free when the last of its threads has let go of its file.
-        hold(&db, 40).map_err(|error| failed(&self.path, "is still being written", error))?;
+        let file = self.file::<E>()?;
+        // The engine's own lock: free when the last of its threads has let go of its file.
+        hold(&file, 40).map_err(|error| failed(&self.path, "is still being written", error))?;
         if !self.suspect {
             return Ok(());
         }
-        db.metadata()
-            .and_then(|db_is| rewrite(&db, db_is.len()))
-            .and_then(|()| self.disk.sync(&db))
+        self.disk.before(Step::Rewrite).map_err(from_io)?;
+        file.metadata()
+            .and_then(|is| rewrite(&file, is.len()))
+            .and_then(|()| self.disk.sync(&file))
             .and_then(|()| mark(&self.lock, SOUND))
             .map_err(|error| failed(&self.path, "cannot be written", error))?;
         self.suspect = false;
@@ -187,12 +207,7 @@ fn make(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(folder.join(LOCK))
+    let file = open_or_make(&folder.join(LOCK))
         .map_err(|error| failed(folder, "cannot be written", error))?;
     match hold(&file, 20) {
         Ok(()) => Ok(file),
@@ -206,6 +221,15 @@ fn lock(folder: &Path) -> Result<File, StoreError> {
         )),
         Err(error) => Err(failed(folder, "cannot be locked", error)),
     }
+}
+
+fn open_or_make(path: &Path) -> io::Result<File> {
+    File::options()
+        .create(true)
+        .truncate(false)
+        .read(true)
+        .write(true)
+        .open(path)
 }
 
 /// Whether the file bears the mark. One that bears none gets the place for it, as there may be
@@ -241,7 +265,7 @@ fn is_contended(error: &io::Error) -> bool {
 }
 
 /// Writes every byte of a file over itself, but for what cannot be read: that was not in the
-/// cache, and sled says what it makes of it.
+/// cache, and the engine says what it makes of it.
 fn rewrite(mut file: impl io::Read + io::Write + io::Seek, len: u64) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
     let (mut at, mut in_steps_until) = (0, 0);
@@ -258,18 +282,6 @@ fn rewrite(mut file: impl io::Read + io::Write + io::Seek, len: u64) -> io::Resu
             }
             Err(_) if at >= in_steps_until => in_steps_until = at + most as u64,
             Err(_) => at += most as u64,
-        }
-    }
-    Ok(())
-}
-
-fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
         }
     }
     Ok(())
