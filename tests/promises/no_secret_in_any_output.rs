@@ -37,7 +37,7 @@ const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthSer
     GrantState Group IntoProvider InvalidMeshPayload InvalidTokenResponse Issued JsonBody \
     KeyProvider KeyRing KeyRotation Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore \
     Mesh MeshBroker MeshCounts MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder \
-    NoReplay NotSent OAuth2 PeekedBody Placement Provider ReauthReason Recovery RefreshError \
+    NoReplay NotSent OAuth2 PeekedBody Placement Provider ReauthReason Recovery RedbStore RefreshError \
     RefreshRequest RefreshWindow Refresher RefusalFuture RefusalLayer RefusalService Replay \
     ReplayAgain ReplayBody ReplayBodyError ReqwestFuture ReqwestService ResponseFuture Revoker \
     Rewrap RewrapProgress Rotation Row RowKey SaveOutcome SealedRow SealedStore \

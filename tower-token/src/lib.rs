@@ -72,6 +72,7 @@
 //! | feature | default | what it adds |
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`], the embedded store |
+//! | `redb` | no | [`RedbStore`], the other one; needs Rust 1.90 |
 //! | `oauth2-http` | yes | the back channel of [`OAuth2`]: reqwest over rustls |
 //! | `reqwest` | | `reqwest`: a client over reqwest, its redirects checked, and `send_with` for its requests |
 //! | `tracing` | | the manager's events as `tracing` events, target `tower_token` |
@@ -132,6 +133,8 @@ pub use self::provider::{
     Refresher, Revoker, Rotation, Verdict, VerdictRule,
 };
 pub use self::secret::Secret;
+#[cfg(feature = "redb")]
+pub use self::store::RedbStore;
 #[cfg(feature = "sled")]
 pub use self::store::SledStore;
 pub use self::store::{

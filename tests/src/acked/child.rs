@@ -5,7 +5,7 @@
 use std::str::FromStr;
 use std::sync::Arc;
 
-use tower_token::{ByteStore, Expected, SaveOutcome, StoreError, Version};
+use tower_token::{ByteStore, Expected, RedbStore, SaveOutcome, SledStore, StoreError, Version};
 
 use super::{Grants, KEYS, digest, random, row_key};
 use crate::BoxError;
@@ -43,8 +43,16 @@ impl FromStr for Task {
     }
 }
 
-/// Does `task` on the store that `open` opens.
-pub async fn serve<S: ByteStore>(
+/// Does `task` on the store of this name in `folder`.
+pub async fn serve(task: Task, store: &str, folder: &str) -> Result<(), BoxError> {
+    match store {
+        "sled" => serve_on(task, SledStore::open(folder)).await,
+        "redb" => serve_on(task, RedbStore::open(folder)).await,
+        _ => Err("the store is sled or redb".into()),
+    }
+}
+
+async fn serve_on<S: ByteStore>(
     task: Task,
     open: impl Future<Output = Result<S, StoreError>>,
 ) -> Result<(), BoxError> {

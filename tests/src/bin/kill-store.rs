@@ -24,9 +24,8 @@ use std::time::Duration;
 
 use tests::BoxError;
 use tests::acked::{Books, Process, Task, random, serve};
-use tower_token::SledStore;
 
-const USAGE: &str = "usage: kill-store [--store sled] [--rounds R]";
+const USAGE: &str = "usage: kill-store [--store sled|redb] [--rounds R]";
 
 /// How many acknowledgements a round has at least.
 const ACKED: u64 = 100;
@@ -60,14 +59,9 @@ fn options<'a>(arguments: &[&'a str]) -> Result<(&'a str, u32), BoxError> {
     Ok((store, rounds))
 }
 
-/// What a child does: the one place that knows the stores.
 #[tokio::main(worker_threads = 2)]
 async fn child(store: &str, task: &str, folder: &str) -> Result<(), BoxError> {
-    let task = task.parse()?;
-    match store {
-        "sled" => serve(task, SledStore::open(folder)).await,
-        _ => Err(USAGE.into()),
-    }
+    serve(task.parse()?, store, folder).await
 }
 
 fn run(store: &str, rounds: u32) -> Result<bool, BoxError> {

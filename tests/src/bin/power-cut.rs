@@ -30,9 +30,8 @@ use tests::BoxError;
 use tests::acked::{Books, Process, Task, random, serve};
 use tests::mounted::{Mounted, run as run_program};
 use tests::unsynced::ignore_syncs;
-use tower_token::SledStore;
 
-const USAGE: &str = "usage: power-cut [--store sled] [--rounds R]";
+const USAGE: &str = "usage: power-cut [--store sled|redb] [--rounds R]";
 /// Behind the name of a store, for the child that is not to sync.
 const UNSYNCED: &str = "-unsynced";
 
@@ -124,13 +123,9 @@ fn child(store: &str, task: &str, folder: &str) -> Result<(), BoxError> {
     }
 }
 
-/// The one place that knows the stores.
 #[tokio::main(worker_threads = 2)]
 async fn serve_store(store: &str, task: Task, folder: &str) -> Result<(), BoxError> {
-    match store {
-        "sled" => serve(task, SledStore::open(folder)).await,
-        _ => Err(USAGE.into()),
-    }
+    serve(task, store, folder).await
 }
 
 /// Starts a child that dies with this process, also while it is stopped: it sees the mounts.

@@ -57,7 +57,7 @@ impl Claims {
     ) -> Vec<(RowKey, T)> {
         let mut claims = self.0.lock();
         claims.retain(|_, until| *until > now);
-        claims.shrink_to(2 * limit);
+        claims.shrink_to(limit.saturating_mul(2));
         // One at a time: a row may be named twice.
         let unclaimed = due.into_iter().filter(|(key, _)| {
             let is_new = !claims.contains_key(key);

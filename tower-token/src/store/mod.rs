@@ -4,6 +4,9 @@ mod codec;
 mod contract;
 #[cfg(any(test, feature = "testkit"))]
 mod contract_suite;
+mod delegate;
+#[cfg(any(feature = "sled", feature = "redb"))]
+mod embedded;
 mod erased;
 #[cfg(fuzzing)]
 pub(crate) mod fuzzing;
@@ -15,6 +18,8 @@ mod keyset;
 mod leases;
 mod memory;
 mod open;
+#[cfg(feature = "redb")]
+mod redb;
 mod rotation;
 mod seal;
 mod sealed;
@@ -33,6 +38,8 @@ pub use self::keyring::KeyRing;
 pub use self::keyset::{DataKey, DataKeyState};
 pub use self::memory::MemoryStore;
 pub use self::open::SealedStoreBuilder;
+#[cfg(feature = "redb")]
+pub use self::redb::RedbStore;
 pub use self::rotation::{KeyRotation, Rewrap, RewrapProgress};
 pub(crate) use self::seal::fill;
 pub(crate) use self::sealed::Found;

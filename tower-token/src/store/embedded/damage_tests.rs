@@ -7,7 +7,9 @@ use std::path::Path;
 
 use super::layout::due_key;
 use super::*;
-use crate::clock::Timestamp;
+use crate::store::sled::engine::Sled;
+
+type Store = Embedded<Sled>;
 
 const ROWS: u8 = 100;
 const LEN: usize = 40_000;
@@ -25,7 +27,7 @@ fn row(byte: u8, due: Timestamp) -> SealedRow {
     SealedRow::new(vec![byte; LEN], Some(due))
 }
 
-async fn save(store: &SledStore, id: u8, row: SealedRow, expected: Expected) -> Version {
+async fn save(store: &Store, id: u8, row: SealedRow, expected: Expected) -> Version {
     match store.save(&key(id), row, expected).await {
         Ok(SaveOutcome::Saved(version)) => version,
         other => panic!("{id}: {other:?}"),
@@ -34,7 +36,7 @@ async fn save(store: &SledStore, id: u8, row: SealedRow, expected: Expected) -> 
 
 /// Saves rows, all of them due, and returns their versions.
 async fn fill(folder: &Path) -> Vec<Version> {
-    let store = SledStore::open(folder).await.unwrap();
+    let store = Store::open(folder).await.unwrap();
     let mut versions = Vec::new();
     for id in 1..=ROWS {
         versions.push(save(&store, id, row(1, due(id)), Expected::Absent).await);
@@ -42,7 +44,7 @@ async fn fill(folder: &Path) -> Vec<Version> {
     store.close().await;
     // A snapshot is made when it is opened: of all, from the second time on.
     for _ in 0..2 {
-        SledStore::open(folder).await.unwrap().close().await;
+        Store::open(folder).await.unwrap().close().await;
     }
     versions
 }
@@ -77,7 +79,7 @@ async fn a_page_that_cannot_be_read_tears_no_other_row() {
     let damaged = 20..30;
     damage_index(folder.path(), damaged.clone());
 
-    let store = SledStore::open(folder.path()).await.unwrap();
+    let store = Store::open(folder.path()).await.unwrap();
     let all_are_whole = || async {
         for id in 1..=ROWS {
             let found = store.load(&key(id)).await.unwrap().unwrap();
@@ -93,50 +95,39 @@ async fn a_page_that_cannot_be_read_tears_no_other_row() {
     all_are_whole().await;
 }
 
-/// As a crash between a head and what is removed after it leaves it.
+/// A crash leaves entries of the index and chunks behind.
 #[tokio::test]
-async fn an_entry_that_its_row_contradicts_is_removed_and_the_row_claimed_once() {
+async fn what_a_row_contradicts_is_removed_and_the_row_claimed_once() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SledStore::open(folder.path()).await.unwrap();
-    let version = save(&store, 1, row(1, due(3)), Expected::Absent).await;
-    let entries = || {
-        let now = store.clock.now();
-        let read = |engine: &Engine| engine.due(now).collect::<Result<Vec<_>, _>>();
-        store.door.read(read).unwrap()
+    let store = Store::open(folder.path()).await.unwrap();
+    let first = save(&store, 1, row(1, due(3)), Expected::Absent).await;
+    let read = |rows: &Rows<Sled>| {
+        let mut entries = Vec::new();
+        rows.due(store.clock.now(), None, usize::MAX, &mut entries)?;
+        Ok((entries, rows.count_chunks(&key(1))))
     };
-    let leave = |id, due| {
-        let read = |engine: &Engine| engine.leave_due(&key(id), due);
-        store.door.read(read).unwrap();
+    let left = || store.door.read(read).unwrap();
+    let (_, whole) = left();
+    let leave = |rows: &Rows<Sled>| {
+        // Of the row before it was saved, and of one that was removed.
+        rows.leave(&key(1), due(2), Version(first.0 + 1_000));
+        rows.leave(&key(2), due(1), first);
+        Ok(())
     };
-    // Of the row before it was saved, and of one that was removed.
-    leave(1, due(2));
-    leave(2, due(1));
-    assert_eq!(entries().len(), 3);
+    store.door.read(leave).unwrap();
+    let (entries, chunks) = left();
+    assert_eq!((entries.len(), chunks), (3, whole + 1));
+
     let claimed = store.claim_due(10, Duration::ZERO).await.unwrap();
     assert_eq!(claimed.len(), 1);
-    assert_eq!((claimed[0].0, claimed[0].1.version), (key(1), version));
+    assert_eq!((claimed[0].0, claimed[0].1.version), (key(1), first));
     store.writer.barrier().await.unwrap();
-    assert_eq!(entries(), [(key(1), due(3))]);
-}
+    assert_eq!(left().0, [(key(1), due(3))]);
 
-/// As a crash before the head leaves them.
-#[tokio::test]
-async fn chunks_of_a_save_that_was_cut_off_go_with_the_next() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = SledStore::open(folder.path()).await.unwrap();
-    let first = save(&store, 1, row(1, due(1)), Expected::Absent).await;
-    let chunks = || {
-        let read = |engine: &Engine| Ok(engine.chunks(&key(1)));
-        store.door.read(read).unwrap()
-    };
-    let whole = chunks();
-    let leave = |engine: &Engine| engine.leave_chunk(&key(1), Version(first.0 + 1_000));
-    store.door.read(leave).unwrap();
-    assert_eq!(chunks(), whole + 1);
-    let second = save(&store, 1, row(2, due(1)), Expected::Version(first)).await;
-    assert_eq!(chunks(), whole);
+    let second = save(&store, 1, row(2, due(3)), Expected::Version(first)).await;
+    assert_eq!(left(), (vec![(key(1), due(3))], whole));
     assert!(store.purge(&key(1), second).await.unwrap());
-    assert_eq!(chunks(), 0);
+    assert_eq!(left(), (vec![], 0));
 }
 
 #[tokio::test]
@@ -144,7 +135,7 @@ async fn a_damaged_page_of_the_index_keeps_no_other_row_from_being_claimed_or_sc
     let folder = tempfile::tempdir().unwrap();
     fill(folder.path()).await;
     damage_index(folder.path(), 20..21);
-    let store = SledStore::open(folder.path()).await.unwrap();
+    let store = Store::open(folder.path()).await.unwrap();
 
     let (mut scanned, mut after) = (0, None);
     loop {
