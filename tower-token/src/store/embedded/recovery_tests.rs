@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::disk::{Disk, Real, Step};
-use super::tests::on_every_engine;
+use super::store_tests::on_every_engine;
 use super::*;
 
 on_every_engine! {
