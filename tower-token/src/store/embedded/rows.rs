@@ -152,7 +152,7 @@ impl<E: Engine> Rows<E> {
         });
         // Chunks and our own marks have keys of other lengths.
         self.engine
-            .pick((from, until), limit, |key| RowKey::from_bytes(key))
+            .pick((from, until), limit, RowKey::from_bytes)
     }
 
     /// The first `limit` rows that were due by `now`, after one of these.
