@@ -16,15 +16,17 @@ use std::process::Command;
 use std::time::Duration;
 
 use tests::acked::{Books, Grants, Process, Task, row_key};
+use tests::fake::Fake;
 use tests::mounted::Mounted;
 use tower_token::{
-    ByteStore, Expected, RedbStore, SaveOutcome, SledStore, StoreError, StoreErrorKind,
+    ByteStore, ErrorKind, Expected, GrantKey, KeyRing, Provider, RedbStore, SaveOutcome,
+    SealedStore, SledStore, StoreError, StoreErrorKind, TokenManager, TokenResponse,
 };
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kill-store");
 
 /// An embedded store.
-trait Embedded: ByteStore + Sized {
+trait Embedded: ByteStore + std::fmt::Debug + Sized {
     const NAME: &'static str;
     /// What its folder has when it is another program's.
     const STRANGE: &'static [&'static str];
@@ -281,6 +283,53 @@ async fn damaged_files_are_typed_errors_or_correct_data<S: Embedded>() {
         println!("{count:>3} x {what} ({file}): {end}");
     }
     assert!(bad.is_empty(), "{bad:#?}");
+}
+
+/// redb gives what lies on the disk; sled would notice.
+#[tokio::test]
+async fn a_value_that_redb_did_not_check_is_refused_by_the_seal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ring, user) = (KeyRing::generate().unwrap(), GrantKey::new("demo", "user"));
+    let manager = || async {
+        let store = RedbStore::open(folder.path()).await.unwrap();
+        TokenManager::builder()
+            .store(SealedStore::open(store, ring.clone()).await.unwrap())
+            .provider(Provider::new("demo", Fake::new(Duration::from_secs(3_600))))
+            .build()
+            .await
+            .unwrap()
+    };
+    let first = manager().await;
+    let tokens = TokenResponse::new("access").id_token("i".repeat(2_000));
+    first.connect(&user, tokens).await.unwrap();
+    first.shutdown(Duration::from_secs(10)).await.unwrap();
+
+    let rows = RedbStore::open(folder.path()).await.unwrap();
+    let all = rows.scan(None, usize::MAX).await.unwrap();
+    let (key, sealed) = all
+        .into_iter()
+        .max_by_key(|(_, row)| row.bytes.len())
+        .unwrap();
+    rows.close().await;
+    let path = folder.path().join("rows.redb");
+    let mut file = fs::read(&path).unwrap();
+    let places: Vec<usize> = file
+        .windows(sealed.bytes.len())
+        .enumerate()
+        .filter_map(|(at, bytes)| (*bytes == sealed.bytes[..]).then_some(at))
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        file[at + sealed.bytes.len() / 2] ^= 1;
+    }
+    fs::write(&path, file).unwrap();
+
+    let rows = RedbStore::open(folder.path()).await.unwrap();
+    let found = rows.load(&key).await.unwrap().unwrap();
+    assert_ne!(found.bytes, sealed.bytes);
+    rows.close().await;
+    let error = manager().await.token(&user).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
 }
 
 /// A folder that cannot be used, and what the error has to say.

@@ -163,6 +163,7 @@ impl Folder {
     }
 
     /// The same, made if it is not there.
+    #[cfg(feature = "redb")]
     pub(in super::super) fn make_file<E: Engine>(&self) -> Result<File, StoreError> {
         let file = open_or_make(&self.path.join(E::FILE));
         file.map_err(|error| failed(&self.path, "cannot be written", error))

@@ -18,9 +18,9 @@ mod pending;
 #[cfg(test)]
 mod recovery_tests;
 mod rows;
-mod tail;
 #[cfg(test)]
-mod tests;
+mod store_tests;
+mod tail;
 mod writer;
 
 use std::fmt;

@@ -10,7 +10,7 @@ use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
 use super::disk::{Disk, Real, Step};
-use super::tests::on_every_engine;
+use super::store_tests::on_every_engine;
 use super::*;
 
 on_every_engine! {
@@ -629,7 +629,7 @@ async fn whoever_did_not_close_has_the_next_open_write_the_cache_anew<E: Engine>
     saved(&store, 1, Expected::Absent).await;
     let copied = |to: &str| {
         let to = parent.path().join(to);
-        tests::copy_files(&folder, &to);
+        store_tests::copy_files(&folder, &to);
         to
     };
     let open = copied("open");
