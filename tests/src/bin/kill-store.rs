@@ -6,11 +6,11 @@
 //! ```
 //!
 //! A child saves sealed grants from 1 KiB to 64 KiB, several tasks at a time, always two that
-//! expect to replace the same version. It says of each save when it begins and when it is
-//! acknowledged; this process keeps the books. Every round ends by SIGKILL at a random moment, at
+//! expect to replace the same version, and now and then removes one instead. It says of each save
+//! when it begins and when it is acknowledged; this process keeps the books. Every round ends by SIGKILL at a random moment, at
 //! least 100 acknowledgements in; every other one begins with a child that is killed while
 //! it opens the store; of 10 rounds or more, one at least has to hit that. Then a fresh process
-//! looks at every row.
+//! claims what is due, and looks at every row.
 //!
 //! What was written outlives a kill whether it was synced or not: that a save is acknowledged
 //! before its sync is for `power-cut` to find.

@@ -9,7 +9,8 @@
 //! 64 KiB, as in `kill-store`. It is stopped at a random moment, and the image is copied as it is,
 //! without a sync: that is what a power cut would have left, if the disk kept all that it was
 //! given. The copy is mounted, which replays its journal, and a fresh process looks at every
-//! row. The next round goes on from the copy.
+//! row. The next round goes on from the copy. In every other round the child is killed before, and
+//! the power cut while the next one opens what that has left, or has just done so.
 //!
 //! With `--unsynced` the system tells the child that it has synced what it has not: that has to
 //! lose something, or this program could not find anything.
@@ -166,7 +167,9 @@ fn run(options: &Options<'_>) -> Result<bool, BoxError> {
     for round in 0..rounds {
         let next = image(round + 1);
         let failed = books.totals.failed_opens;
-        fewest = fewest.min(cut(&writes, &image(round), &next, &mut books)?);
+        let in_open = round % 2 == 1;
+        let acked = cut(&writes, &image(round), &next, in_open, &mut books)?;
+        fewest = fewest.min(acked);
         if books.totals.failed_opens == failed {
             look(store, &next, &mut books)?;
         }
@@ -191,8 +194,15 @@ fn store_in(mounted: &Mounted) -> PathBuf {
 }
 
 /// Lets a child save on `image` until the power is cut; what is on the disk then is `left`. How
-/// many saves were acknowledged.
-fn cut(store: &str, image: &Path, left: &Path, books: &mut Books) -> Result<u64, BoxError> {
+/// many saves were acknowledged. With `in_open` the child is killed first, and the power cut soon
+/// after another began to open what it left.
+fn cut(
+    store: &str,
+    image: &Path,
+    left: &Path,
+    in_open: bool,
+    books: &mut Books,
+) -> Result<u64, BoxError> {
     let before = books.acked();
     let mounted = Mounted::image(image)?;
     let mut child = start(store, Task::Write, &store_in(&mounted))?;
@@ -210,6 +220,18 @@ fn cut(store: &str, image: &Path, left: &Path, books: &mut Books) -> Result<u64,
         }
     }
     sleep(Duration::from_micros(random(3_000)));
+    if in_open {
+        for line in child.kill()? {
+            books.enter(&line);
+        }
+        // What it has not synced is there for the next, until the power is cut.
+        child = start(store, Task::Write, &store_in(&mounted))?;
+        if !child.says("opening") {
+            return Err("the child did not start".into());
+        }
+        let longest = random(30_000) + 1;
+        sleep(Duration::from_micros(random(longest)));
+    }
     stop(&child)?;
     run_program(
         Command::new("cp")
