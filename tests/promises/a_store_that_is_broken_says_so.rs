@@ -1,5 +1,5 @@
 //! Files that are damaged, folders that are not what they should be, a disk without room, a
-//! second process: what the embedded store says, each time a typed error that says what to do.
+//! second process: what the embedded stores say, each time a typed error that says what to do.
 //!
 //! What opens a damaged folder is a process of its own: so one that hangs, or dies, is seen. The
 //! table is printed with `cargo test -p tests --test promises broken_says_so -- --nocapture`.
@@ -16,10 +16,70 @@ use std::process::Command;
 use std::time::Duration;
 
 use tests::acked::{Books, Grants, Process, Task, row_key};
+use tests::fake::Fake;
 use tests::mounted::Mounted;
-use tower_token::{ByteStore, Expected, SaveOutcome, SledStore, StoreErrorKind};
+use tower_token::{
+    ByteStore, ErrorKind, Expected, GrantKey, KeyRing, Provider, RedbStore, SaveOutcome,
+    SealedStore, SledStore, StoreError, StoreErrorKind, TokenManager, TokenResponse,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_kill-store");
+
+/// An embedded store.
+trait Embedded: ByteStore + std::fmt::Debug + Sized {
+    const NAME: &'static str;
+    /// What its folder has when it is another program's.
+    const STRANGE: &'static [&'static str];
+
+    fn open(folder: &Path) -> impl Future<Output = Result<Self, StoreError>> + Send;
+}
+
+impl Embedded for SledStore {
+    const NAME: &'static str = "sled";
+    const STRANGE: &'static [&'static str] = &["conf", "db"];
+
+    fn open(folder: &Path) -> impl Future<Output = Result<Self, StoreError>> + Send {
+        Self::open(folder.to_owned())
+    }
+}
+
+impl Embedded for RedbStore {
+    const NAME: &'static str = "redb";
+    const STRANGE: &'static [&'static str] = &["rows.redb"];
+
+    fn open(folder: &Path) -> impl Future<Output = Result<Self, StoreError>> + Send {
+        Self::open(folder.to_owned())
+    }
+}
+
+macro_rules! on_every_store {
+    ($($test:ident)*) => {
+        mod sled {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test::<tower_token::SledStore>().await;
+                }
+            )*
+        }
+
+        mod redb {
+            $(
+                #[tokio::test(flavor = "multi_thread")]
+                async fn $test() {
+                    super::$test::<tower_token::RedbStore>().await;
+                }
+            )*
+        }
+    };
+}
+
+on_every_store! {
+    damaged_files_are_typed_errors_or_correct_data
+    a_folder_that_cannot_be_used_is_a_typed_error
+    a_folder_without_the_right_to_it_is_a_typed_error
+    a_full_disk_is_waited_for
+}
 
 /// What came of opening a folder and looking at every row.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,8 +105,8 @@ enum End {
 const ENOUGH: u64 = 5;
 
 /// Opens `folder` in a process of its own, which is compared with `saved`.
-fn open(mut command: Command, folder: &Path, saved: &Books) -> End {
-    let mut child = Process::start_with(&mut command, "sled", Task::Look, folder).unwrap();
+fn open<S: Embedded>(mut command: Command, folder: &Path, saved: &Books) -> End {
+    let mut child = Process::start_with(&mut command, S::NAME, Task::Look, folder).unwrap();
     let mut books = saved.clone();
     loop {
         let Some(line) = child.line() else {
@@ -74,15 +134,15 @@ fn open(mut command: Command, folder: &Path, saved: &Books) -> End {
 }
 
 /// A folder with rows of 1 KiB to 64 KiB in it, some written several times.
-async fn filled() -> (tempfile::TempDir, Books) {
+async fn filled<S: Embedded>() -> (tempfile::TempDir, Books) {
     let folder = tempfile::tempdir().unwrap();
-    let books = fill(folder.path()).await;
+    let books = fill::<S>(folder.path()).await;
     (folder, books)
 }
 
-async fn fill(folder: &Path) -> Books {
+async fn fill<S: Embedded>(folder: &Path) -> Books {
     let grants = Grants::new().await.unwrap();
-    let store = SledStore::open(folder).await.unwrap();
+    let store = S::open(folder).await.unwrap();
     let mut books = Books::default();
     for n in 0..96usize {
         let key = n % 64;
@@ -167,15 +227,14 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn damaged_files_are_typed_errors_or_correct_data() {
-    let (folder, books) = filled().await;
+async fn damaged_files_are_typed_errors_or_correct_data<S: Embedded>() {
+    let (folder, books) = filled::<S>().await;
     let scratch = tempfile::tempdir().unwrap();
     // sled replays its log, and writes a snapshot of what it found: the next open begins there.
     let (log, snapshot) = (scratch.path().join("log"), scratch.path().join("snapshot"));
     copy(folder.path(), &log);
     copy(folder.path(), &snapshot);
-    let untouched = open(Command::new(PROGRAM), &snapshot, &books);
+    let untouched = open::<S>(Command::new(PROGRAM), &snapshot, &books);
     assert_eq!(untouched, End::Correct);
     let mut random = Seeded(6);
     let mut table: BTreeMap<(&str, String, String), u32> = BTreeMap::new();
@@ -196,7 +255,7 @@ async fn damaged_files_are_typed_errors_or_correct_data() {
         damage(&file, len, &mut random);
         drop(file);
 
-        let end = open(Command::new(PROGRAM), &damaged, &books);
+        let end = open::<S>(Command::new(PROGRAM), &damaged, &books);
         let name = path.file_name().unwrap().to_str().unwrap();
         // A snapshot's name ends in the position that it is of.
         let name = if name.starts_with("snap") {
@@ -205,9 +264,13 @@ async fn damaged_files_are_typed_errors_or_correct_data() {
             name
         }
         .to_owned();
-        // What the part of the log that sled replays has lost is a limit that is stated: it
-        // skips a record that is damaged, and only a log that ends too soon is noticed.
-        let limit = end == End::SomeMissing && source == &log;
+        // Limits that are stated. What the part of the log that sled replays has lost: it skips a
+        // record that is damaged, and only a log that ends too soon is noticed. redb does not
+        // check what it reads: a value that is damaged is for the seal to refuse.
+        let limit = match S::NAME {
+            "sled" => end == End::SomeMissing && source == &log,
+            _ => matches!(end, End::SomeMissing | End::Wrong),
+        };
         if !limit && matches!(end, End::SomeMissing | End::Wrong | End::Died | End::Hung) {
             bad.push((round, what, name.clone(), end.clone()));
         }
@@ -222,6 +285,53 @@ async fn damaged_files_are_typed_errors_or_correct_data() {
     assert!(bad.is_empty(), "{bad:#?}");
 }
 
+/// redb gives what lies on the disk; sled would notice.
+#[tokio::test]
+async fn a_value_that_redb_did_not_check_is_refused_by_the_seal() {
+    let folder = tempfile::tempdir().unwrap();
+    let (ring, user) = (KeyRing::generate().unwrap(), GrantKey::new("demo", "user"));
+    let manager = || async {
+        let store = RedbStore::open(folder.path()).await.unwrap();
+        TokenManager::builder()
+            .store(SealedStore::open(store, ring.clone()).await.unwrap())
+            .provider(Provider::new("demo", Fake::new(Duration::from_secs(3_600))))
+            .build()
+            .await
+            .unwrap()
+    };
+    let first = manager().await;
+    let tokens = TokenResponse::new("access").id_token("i".repeat(2_000));
+    first.connect(&user, tokens).await.unwrap();
+    first.shutdown(Duration::from_secs(10)).await.unwrap();
+
+    let rows = RedbStore::open(folder.path()).await.unwrap();
+    let all = rows.scan(None, usize::MAX).await.unwrap();
+    let (key, sealed) = all
+        .into_iter()
+        .max_by_key(|(_, row)| row.bytes.len())
+        .unwrap();
+    rows.close().await;
+    let path = folder.path().join("rows.redb");
+    let mut file = fs::read(&path).unwrap();
+    let places: Vec<usize> = file
+        .windows(sealed.bytes.len())
+        .enumerate()
+        .filter_map(|(at, bytes)| (*bytes == sealed.bytes[..]).then_some(at))
+        .collect();
+    assert!(!places.is_empty());
+    for at in places {
+        file[at + sealed.bytes.len() / 2] ^= 1;
+    }
+    fs::write(&path, file).unwrap();
+
+    let rows = RedbStore::open(folder.path()).await.unwrap();
+    let found = rows.load(&key).await.unwrap().unwrap();
+    assert_ne!(found.bytes, sealed.bytes);
+    rows.close().await;
+    let error = manager().await.token(&user).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+}
+
 /// A folder that cannot be used, and what the error has to say.
 struct Refusal {
     what: &'static str,
@@ -230,8 +340,8 @@ struct Refusal {
 }
 
 /// What refuses to open is checked in this process, as a user meets it.
-async fn refused(folder: &Path, refusal: &Refusal) {
-    let error = SledStore::open(folder).await.unwrap_err();
+async fn refused<S: Embedded>(folder: &Path, refusal: &Refusal) {
+    let error = S::open(folder).await.unwrap_err();
     let message = error
         .to_string()
         .replace(folder.to_str().unwrap(), "FOLDER");
@@ -244,8 +354,7 @@ async fn refused(folder: &Path, refusal: &Refusal) {
     );
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_that_cannot_be_used_is_a_typed_error() {
+async fn a_folder_that_cannot_be_used_is_a_typed_error<S: Embedded>() {
     let parent = tempfile::tempdir().unwrap();
     let path = |name: &str| parent.path().join(name);
 
@@ -255,40 +364,35 @@ async fn a_folder_that_cannot_be_used_is_a_typed_error() {
         kind: StoreErrorKind::Unavailable,
         says: "name a folder",
     };
-    refused(&path("file"), &a_file).await;
+    refused::<S>(&path("file"), &a_file).await;
 
-    // Formats: of another program, and of sled's future.
     fs::create_dir(path("strange")).unwrap();
-    fs::write(
-        path("strange").join("conf"),
-        "version = 1, and other things",
-    )
-    .unwrap();
-    fs::write(path("strange").join("db"), "not sled's").unwrap();
+    for file in S::STRANGE {
+        fs::write(path("strange").join(file), "version = 1, and other things").unwrap();
+    }
     let strange = Refusal {
         what: "a folder of another format",
         kind: StoreErrorKind::Damaged,
         says: "",
     };
-    refused(&path("strange"), &strange).await;
+    refused::<S>(&path("strange"), &strange).await;
 
-    let _first = SledStore::open(path("held")).await.unwrap();
+    let _first = S::open(&path("held")).await.unwrap();
     let held = Refusal {
         what: "open already",
         kind: StoreErrorKind::InUse,
         says: "several need a shared store",
     };
-    refused(&path("held"), &held).await;
-    let second = open(Command::new(PROGRAM), &path("held"), &Books::default());
+    refused::<S>(&path("held"), &held).await;
+    let second = open::<S>(Command::new(PROGRAM), &path("held"), &Books::default());
     println!("a second process: {second:?}");
     assert!(matches!(second, End::Refused(why) if why.starts_with("InUse")));
 }
 
 /// Root may read and write everything, so these are opened as somebody else; only root can do
 /// that, and anybody else is somebody else already.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_folder_without_the_right_to_it_is_a_typed_error() {
-    let (folder, books) = filled().await;
+async fn a_folder_without_the_right_to_it_is_a_typed_error<S: Embedded>() {
+    let (folder, books) = filled::<S>().await;
     let somebody = |root: bool| {
         let mut command = Command::new(PROGRAM);
         if root {
@@ -313,7 +417,7 @@ async fn a_folder_without_the_right_to_it_is_a_typed_error() {
             fs::set_permissions(file, fs::Permissions::from_mode(file_mode)).unwrap();
         }
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(mode)).unwrap();
-        let end = open(somebody(root), folder.path(), &books);
+        let end = open::<S>(somebody(root), folder.path(), &books);
         println!("{what}: {end:?}");
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let End::Refused(why) = end else {
@@ -329,8 +433,7 @@ async fn a_folder_without_the_right_to_it_is_a_typed_error() {
 
 /// On a small file system in memory, which takes root. The tests beside the store do without:
 /// they have a disk that fails on order.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_waited_for() {
+async fn a_full_disk_is_waited_for<S: Embedded>() {
     let Ok(disk) = Mounted::in_memory(8 << 10) else {
         println!("not run: it takes root to mount a file system of one's own");
         return;
@@ -338,7 +441,7 @@ async fn a_full_disk_is_waited_for() {
     let (folder, ballast) = (disk.path().join("store"), disk.path().join("ballast"));
     fs::write(&ballast, vec![1; 3 << 20]).unwrap();
     let grants = Grants::new().await.unwrap();
-    let store = SledStore::open(&folder).await.unwrap();
+    let store = S::open(&folder).await.unwrap();
 
     let mut books = Books::default();
     let mut key = 0;
@@ -391,7 +494,7 @@ async fn a_full_disk_is_waited_for() {
         .await
         .unwrap();
     store.close().await;
-    let end = open(Command::new(PROGRAM), &folder, &books);
+    let end = open::<S>(Command::new(PROGRAM), &folder, &books);
     println!("with room again, all {key} rows: {end:?}");
     assert_eq!(end, End::Correct);
 
@@ -401,8 +504,8 @@ async fn a_full_disk_is_waited_for() {
         kind: StoreErrorKind::Unavailable,
         says: "make room on its disk",
     };
-    refused(&disk.path().join("another"), &full).await;
-    let end = open(Command::new(PROGRAM), &folder, &books);
+    refused::<S>(&disk.path().join("another"), &full).await;
+    let end = open::<S>(Command::new(PROGRAM), &folder, &books);
     println!("a disk that is full at an open: {end:?}");
     let waits = |why: &str| why.starts_with("Unavailable") && why.contains("make room");
     assert!(end == End::Correct || matches!(end, End::Refused(why) if waits(&why)));

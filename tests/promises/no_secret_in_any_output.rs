@@ -34,11 +34,11 @@ const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthSer
     AuthServerBuilder Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService \
     Buffered ByteStore Case ClientAssertion Clock CloneBody Counts DataKey DataKeyState \
     Durability Error ErrorKind Event EventKind Events Expected Export Fault Fingerprint \
-    Freshness Grant GrantKey GrantState Group Import IntoProvider InvalidMeshPayload \
+    Freshness Grant GrantKey GrantState Group HEAD Import IntoProvider InvalidMeshPayload \
     InvalidTokenResponse Issued JsonBody KeyProvider KeyRing KeyRotation Lease LeaseOwner \
     LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker MeshCounts MeshGrant MeshLink \
     MeshPayload MeshServer MeshServerBuilder MultiProcess NoReplay NotSent OAuth2 Outcome \
-    PeekedBody Placement Provider ReauthReason Recovery RefreshError RefreshRequest \
+    PeekedBody Placement Provider ReauthReason Recovery RedbStore RefreshError RefreshRequest \
     RefreshWindow Refresher RefusalFuture RefusalLayer RefusalService Replay ReplayAgain \
     ReplayBody ReplayBodyError Report ReqwestFuture ReqwestService ResponseFuture Revoker \
     Rewrap RewrapProgress Rotation Row RowKey SaveOutcome SealedRow SealedStore \
@@ -47,7 +47,7 @@ const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthSer
     SweepAction SweepItem SweepReport SystemClock Timestamp TokenClient TokenClientBuilder \
     TokenClientFuture TokenHeader TokenKey TokenLayer TokenManager TokenManagerBuilder \
     TokenRefused TokenRequest TokenResponse TokenService TokenServiceError TransferProgress \
-    UserTokenStore Verdict VerdictRule Version";
+    UserTokenStore Verdict VerdictRule Version d2e13c8123594c5fc94c77b9ebf6c6af12929bf0";
 
 #[test]
 fn every_exported_name_is_known_here() {

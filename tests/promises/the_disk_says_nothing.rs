@@ -7,7 +7,8 @@ use tests::fake::Fake;
 use tests::leaks::Leaks;
 use tower_token::testkit::ManualClock;
 use tower_token::{
-    GrantKey, KeyRing, Provider, SealedStore, SledStore, TokenManager, TokenResponse,
+    ByteStore, GrantKey, KeyRing, Provider, RedbStore, SealedStore, SledStore, TokenManager,
+    TokenResponse,
 };
 
 use crate::support::HOUR;
@@ -34,8 +35,14 @@ fn files(folder: &Path, found: &mut Vec<Vec<u8>>) {
 
 #[tokio::test]
 async fn none_of_the_tokens_subjects_or_providers_is_on_the_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = SledStore::open(folder.path()).await.unwrap();
+    let folders = [(); 2].map(|()| tempfile::tempdir().unwrap());
+    let sled = SledStore::open(folders[0].path()).await.unwrap();
+    says_nothing(sled, folders[0].path()).await;
+    let redb = RedbStore::open(folders[1].path()).await.unwrap();
+    says_nothing(redb, folders[1].path()).await;
+}
+
+async fn says_nothing(store: impl ByteStore, folder: &Path) {
     let ring = KeyRing::generate().unwrap();
     let key = GrantKey::new(SECRETS[5], SECRETS[4]).with_connection(SECRETS[6]);
     let manager = TokenManager::builder()
@@ -59,7 +66,7 @@ async fn none_of_the_tokens_subjects_or_providers_is_on_the_disk() {
 
     let leaks = Leaks::new(SECRETS.into_iter().chain([ring.encode().expose()]));
     let mut found = Vec::new();
-    files(folder.path(), &mut found);
+    files(folder, &mut found);
     assert!(
         found.iter().map(Vec::len).sum::<usize>() > 80_000,
         "the records are not there"
@@ -68,8 +75,8 @@ async fn none_of_the_tokens_subjects_or_providers_is_on_the_disk() {
         leaks.check("a file", file);
     }
     // The same search finds what is there: it is not blind.
-    std::fs::write(folder.path().join("planted"), format!("x{}y", SECRETS[2])).unwrap();
+    std::fs::write(folder.join("planted"), format!("x{}y", SECRETS[2])).unwrap();
     let mut found = Vec::new();
-    files(folder.path(), &mut found);
+    files(folder, &mut found);
     assert!(found.iter().any(|file| leaks.find(file).is_some()));
 }

@@ -16,6 +16,7 @@ pub mod mounted;
 pub mod oidc;
 pub mod recorder;
 pub mod tables;
+pub mod unsynced;
 pub mod veiled;
 
 use bytes::Bytes;

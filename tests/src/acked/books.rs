@@ -11,14 +11,17 @@ use super::digest;
 /// What was counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Acknowledged saves.
+    /// Acknowledged saves and removals.
     pub acked: u64,
-    /// Of these, what was not there afterwards: a row that is gone, or an older one.
+    /// Of these, what was not there afterwards: a row that is gone, or an older one, or one that
+    /// was removed.
     pub lost: u64,
     /// Rows that could not be read.
     pub unreadable: u64,
     /// Opens that failed or did not end.
     pub failed_opens: u64,
+    /// Rows that were due and not claimed, or claimed and not due.
+    pub misclaimed: u64,
     /// Broken promises of compare-and-set: two winners, a version used twice, or a row that
     /// nobody saved.
     pub violations: u64,
@@ -32,9 +35,10 @@ impl Totals {
             lost,
             unreadable,
             failed_opens,
+            misclaimed,
             violations,
         } = *self;
-        acked > 0 && lost + unreadable + failed_opens + violations == 0
+        acked > 0 && lost + unreadable + failed_opens + misclaimed + violations == 0
     }
 }
 
@@ -45,11 +49,13 @@ impl fmt::Display for Totals {
             lost,
             unreadable,
             failed_opens,
+            misclaimed,
             violations: _,
         } = self;
         write!(
             f,
-            "acked {acked} lost {lost} unreadable {unreadable} failed_opens {failed_opens}"
+            "acked {acked} lost {lost} unreadable {unreadable} failed_opens {failed_opens} \
+             misclaimed {misclaimed}"
         )
     }
 }
@@ -65,40 +71,126 @@ pub struct Books {
 /// What is known of one row.
 #[derive(Debug, Clone, Default)]
 struct Page {
-    /// The last version that is known to be on the disk, and what is in it. A version of 0
-    /// is no row.
-    last: (u64, u64),
-    /// Begun since the last look, by what they expected: what may be there, too.
-    begun: Vec<(u64, u64)>,
-    /// What acknowledged saves since the last look expected.
+    /// What is known to be on the disk.
+    last: State,
+    /// Begun since the last look: what may be there, too.
+    begun: Vec<Begun>,
+    /// What acknowledged saves and removals since the last look expected.
     replaced: Vec<u64>,
+    /// How often it was made where there was none, counting the one that the last look found.
+    made: usize,
+    /// The version that was claimed.
+    claimed: Option<u64>,
+}
+
+/// What a row is: of which version, and what is in it. A removal is of the version it removed;
+/// the version of a row that never was is 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct State {
+    version: u64,
+    digest: Option<u64>,
+}
+
+impl State {
+    /// Rises with what happens to a row.
+    fn age(self) -> (u64, bool) {
+        (self.version, self.digest.is_none())
+    }
+}
+
+/// A save of this, or a removal.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    /// A version, or 0 for no row.
+    expected: u64,
+    digest: Option<u64>,
+}
+
+impl Page {
+    /// Whether something that expected this may have come after all that was acknowledged.
+    fn can_follow(&self, expected: u64) -> bool {
+        let is_newer = |expected| expected > 0 && (expected, false) >= self.last.age();
+        let may_be_gone = || {
+            let mut begun = self.begun.iter();
+            self.last.digest.is_none()
+                || begun.any(|begun| begun.digest.is_none() && is_newer(begun.expected))
+        };
+        is_newer(expected) || (expected == 0 && may_be_gone())
+    }
+
+    /// Whether what was begun and not acknowledged may have left it like that.
+    fn may_be(&self, digest: Option<u64>) -> bool {
+        let mut begun = self.begun.iter();
+        begun.any(|begun| begun.digest == digest && self.can_follow(begun.expected))
+    }
+
+    /// Enters what was acknowledged. Whether that can be.
+    fn acked(&mut self, expected: u64, now: State) -> bool {
+        // Acknowledgements of one row may be told out of order.
+        let is_new = now != self.last;
+        if now.age() > self.last.age() {
+            self.last = now;
+        }
+        if expected == 0 {
+            // Once, and once more for each removal.
+            let removals = self.begun.iter().filter(|begun| begun.digest.is_none());
+            self.made += 1;
+            return is_new && self.made <= removals.count() + 1;
+        }
+        // Nobody may replace what has been replaced.
+        let is_first = !self.replaced.contains(&expected);
+        self.replaced.push(expected);
+        is_new && is_first
+    }
+}
+
+/// The words of a line: the first one, which row, and three numbers at most.
+fn words(line: &str) -> Option<(&str, usize, [Option<u64>; 3])> {
+    let mut words = line.split(' ');
+    let (what, key) = (words.next()?, words.next()?.parse().ok()?);
+    let mut numbers = [None; 3];
+    for number in &mut numbers {
+        *number = words.next().map(str::parse).transpose().ok()?;
+    }
+    words.next().is_none().then_some((what, key, numbers))
 }
 
 impl Books {
     /// Enters one line of a child that saves. `false` if it is not one that it should say.
     pub fn enter(&mut self, line: &str) -> bool {
-        let words: Vec<&str> = line.split(' ').collect();
-        let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
-        let Some(key) = number(1) else { return false };
-        let page = self.keys.entry(key as usize).or_default();
-        match (words[0], number(2), number(3), number(4)) {
-            ("begun", Some(expected), Some(digest), None) => page.begun.push((expected, digest)),
-            ("saved", Some(expected), Some(digest), Some(version)) => {
-                self.totals.acked += 1;
-                // Nobody may replace what has been replaced, nor get an older number for it.
-                if page.replaced.contains(&expected) || version <= expected {
-                    self.totals.violations += 1;
-                }
-                page.replaced.push(expected);
-                if version == page.last.0 {
-                    self.totals.violations += 1;
-                }
-                // Acknowledgements of one row may be told out of order.
-                if version > page.last.0 {
-                    page.last = (version, digest);
-                }
+        let Some((what, key, numbers)) = words(line) else {
+            return false;
+        };
+        let page = self.keys.entry(key).or_default();
+        let (expected, now) = match (what, numbers) {
+            ("begun", [Some(expected), Some(digest), None]) => {
+                let digest = Some(digest);
+                page.begun.push(Begun { expected, digest });
+                return true;
+            }
+            ("removing", [Some(expected), None, None]) => {
+                let digest = None;
+                page.begun.push(Begun { expected, digest });
+                return true;
+            }
+            ("saved", [Some(expected), Some(digest), Some(version)]) => {
+                let digest = Some(digest);
+                // It will not be saved again.
+                let is_it = |begun: &Begun| (begun.expected, begun.digest) == (expected, digest);
+                page.begun.retain(|begun| !is_it(begun));
+                (expected, State { version, digest })
+            }
+            ("removed", [Some(version), None, None]) => {
+                let digest = None;
+                (version, State { version, digest })
             }
             _ => return false,
+        };
+        self.totals.acked += 1;
+        // Nor may it get an older number.
+        let is_later = now.age() > (expected, false);
+        if !page.acked(expected, now) || !is_later {
+            self.totals.violations += 1;
         }
         true
     }
@@ -106,7 +198,12 @@ impl Books {
     /// Enters a save that was made and acknowledged in this process.
     pub fn saved(&mut self, key: usize, bytes: &[u8], version: Version) {
         self.totals.acked += 1;
-        self.keys.entry(key).or_default().last = (version.0, digest(bytes));
+        let page = self.keys.entry(key).or_default();
+        page.made = 1;
+        page.last = State {
+            version: version.0,
+            digest: Some(digest(bytes)),
+        };
     }
 
     /// How many saves were acknowledged so far.
@@ -116,31 +213,47 @@ impl Books {
 
     /// Enters one line of a child that looks. `false` if it is not one that it should say.
     pub fn compare(&mut self, line: &str) -> bool {
-        let words: Vec<&str> = line.split(' ').collect();
-        let number = |at: usize| words.get(at).and_then(|word| word.parse::<u64>().ok());
-        let Some(key) = number(1) else { return false };
-        let page = self.keys.entry(key as usize).or_default();
-        let found = match (words[0], number(2), number(3)) {
-            ("found", Some(version), Some(digest)) => (version, digest),
-            ("absent", None, None) => (0, 0),
-            ("unreadable", None, None) => {
+        let Some((what, key, numbers)) = words(line) else {
+            return false;
+        };
+        let page = self.keys.entry(key).or_default();
+        let last = page.last;
+        let (found, is_due) = match (what, numbers) {
+            ("claimed", [Some(version), None, None]) => {
+                // Each is given out once.
+                let twice = page.claimed.replace(version).is_some();
+                self.totals.misclaimed += u64::from(twice);
+                return true;
+            }
+            ("unreadable", [None, None, None]) => {
                 self.totals.unreadable += 1;
                 return true;
             }
+            ("found" | "due", [Some(version), Some(digest), None]) => {
+                let digest = Some(digest);
+                (State { version, digest }, what == "due")
+            }
+            ("absent", [None, None, None]) => {
+                let version = last.version;
+                let digest = None;
+                (State { version, digest }, false)
+            }
             _ => return false,
         };
-        let begun = |digest| {
-            let mut begun = page.begun.iter();
-            begun.any(|&(expected, begun)| begun == digest && expected >= page.last.0)
-        };
-        if found.0 < page.last.0 {
+        if page.claimed != Some(found.version).filter(|_| is_due) {
+            self.totals.misclaimed += 1;
+        }
+        if found == last || (found.digest.is_none() && page.may_be(None)) {
+            // As it was acknowledged, or removed since.
+        } else if found.digest.is_none() || found.age() < last.age() {
             self.totals.lost += 1;
-        } else if found != page.last && (found.0 == page.last.0 || !begun(found.1)) {
+        } else if found.version == last.version || !page.may_be(found.digest) {
             // Newer than what was acknowledged, so it has to be a save that was cut off.
             self.totals.violations += 1;
         }
         *page = Page {
             last: found,
+            made: usize::from(found.digest.is_some()),
             ..Page::default()
         };
         true
@@ -202,11 +315,74 @@ mod tests {
     }
 
     #[test]
+    fn what_was_removed_is_gone_or_made_anew() {
+        let removed = [
+            "begun 1 0 70",
+            "saved 1 0 70 5",
+            "removing 1 5",
+            "removed 1 5",
+            "begun 1 0 71",
+        ];
+        for found in ["absent 1", "found 1 6 71"] {
+            assert!(books(&removed, found).are_good(), "{found}");
+        }
+        assert_eq!(books(&removed, "found 1 5 70").lost, 1);
+        assert_eq!(books(&removed, "found 1 6 70").violations, 1);
+
+        // It may have been removed, and made anew.
+        let may = &removed[..3];
+        for found in ["absent 1", "found 1 5 70"] {
+            assert!(books(may, found).are_good(), "{found}");
+        }
+        let and_made = [may, &removed[4..]].concat();
+        assert!(books(&and_made, "found 1 6 71").are_good());
+        // Not where nobody removed it.
+        let never = ["begun 1 0 70", "saved 1 0 70 5", "begun 1 0 71"];
+        assert_eq!(books(&never, "found 1 6 71").violations, 1);
+        assert_eq!(books(&never, "absent 1").lost, 1);
+        // Acknowledgements out of order.
+        let said = [&removed[..3], &["saved 1 0 71 6", "removed 1 5"]].concat();
+        assert!(books(&said, "found 1 6 71").are_good());
+        assert_eq!(books(&said, "absent 1").lost, 1);
+    }
+
+    #[test]
+    fn what_is_due_is_claimed_once_as_it_is() {
+        for (claimed, found, misclaimed) in [
+            (&["claimed 1 5"][..], "due 1 5 70", 0),
+            (&[], "found 1 5 70", 0),
+            (&[], "due 1 5 70", 1),
+            (&["claimed 1 5"], "found 1 5 70", 1),
+            (&["claimed 1 5"], "absent 1", 1),
+            (&["claimed 1 4"], "due 1 5 70", 1),
+            (&["claimed 1 5", "claimed 1 5"], "due 1 5 70", 1),
+        ] {
+            let mut books = Books::default();
+            assert!(books.enter("saved 1 0 70 5"));
+            for line in claimed {
+                assert!(books.compare(line), "{line}");
+            }
+            assert!(books.compare(found), "{found}");
+            let totals = books.totals;
+            assert_eq!(totals.misclaimed, misclaimed, "{claimed:?} {found}");
+        }
+    }
+
+    #[test]
     fn two_winners_are_a_violation() {
         let said = ["saved 1 0 70 5", "saved 1 5 71 6", "saved 1 5 72 7"];
         assert_eq!(books(&said, "found 1 7 72").violations, 1);
         let said = ["saved 1 0 70 5", "saved 1 5 71 5"];
         assert!(books(&said, "found 1 5 70").violations > 0);
+        let said = ["saved 1 0 70 5", "saved 1 0 71 6"];
+        assert_eq!(books(&said, "found 1 6 71").violations, 1);
+        let said = [
+            "saved 1 0 70 5",
+            "removing 1 5",
+            "saved 1 5 71 6",
+            "removed 1 5",
+        ];
+        assert_eq!(books(&said, "found 1 6 71").violations, 1);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! A child process saves rows and says of each when it begins and when it is acknowledged; its
+//! A child process saves and removes rows, and says of each when it begins and when it is acknowledged; its
 //! parent keeps the books, stops it at the worst moment, and has a fresh child look at
 //! what is left.
 //!
@@ -10,9 +10,13 @@
 //! ready
 //! begun KEY EXPECTED DIGEST              a save that may or may not happen from here on
 //! saved KEY EXPECTED DIGEST VERSION      it was acknowledged
-//! failed KEY                             it was answered by anything but Saved and Conflict
-//! found KEY VERSION DIGEST               when it looks: a row,
-//! absent KEY                             none,
+//! removing KEY VERSION                   the same of a removal
+//! removed KEY VERSION
+//! failed KEY                             it was answered by anything but these, and Conflict
+//! claimed KEY VERSION                    when it looks: a row that was claimed as due; then
+//! found KEY VERSION DIGEST               of each row that it is there,
+//! due KEY VERSION DIGEST                 and due,
+//! absent KEY                             or is not,
 //! unreadable KEY                         or an error
 //! done
 //! ```

@@ -5,19 +5,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tower_token::testkit::ManualClock;
 use tower_token::{
-    ByteStore, Durability, Expected, GrantKey, Group, KeyRing, Lease, LeaseOwner, MemoryStore,
-    Provider, Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, TokenManager,
-    TokenResponse, Version,
+    ByteStore, Clock as _, Durability, Expected, GrantKey, Group, KeyRing, Lease, LeaseOwner,
+    MemoryStore, Provider, Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError,
+    SystemClock, Timestamp, TokenManager, TokenResponse, Version,
 };
 
+use super::random;
 use crate::BoxError;
 use crate::fake::Fake;
 
 /// What a grant takes besides its tokens, about.
 const BESIDE: usize = 300;
 
-/// Makes sealed grants of any length.
+/// How long ago they are made. What expires before now is due, as nothing can refresh it.
+const AGO: Duration = Duration::from_secs(36_000);
+
+/// Makes sealed grants of any length, half of them due, each since another hour.
 #[derive(Debug)]
 pub struct Grants {
     /// One at a time: what is caught has to be one's own.
@@ -29,10 +34,13 @@ impl Grants {
     /// With a vault of its own.
     pub async fn new() -> Result<Self, BoxError> {
         let caught = Caught::default();
+        let now = SystemClock::new().now().as_unix_millis();
+        let made = Timestamp::from_unix_millis(now - AGO.as_millis() as u64);
         let store = SealedStore::open(caught.clone(), KeyRing::generate()?).await?;
         let manager = TokenManager::builder()
             .store(store)
             .provider(Provider::new("demo", Fake::new(Duration::from_secs(3_600))))
+            .clock(ManualClock::at(made))
             .build()
             .await?;
         Ok(Self {
@@ -44,10 +52,11 @@ impl Grants {
     /// A sealed grant of about `len` bytes, unlike any other.
     pub async fn grant(&self, len: usize) -> Result<SealedRow, BoxError> {
         let key = GrantKey::new("demo", "user");
+        // Never one that is about to be.
+        let hour = random(24) as f64 + 0.5;
         let tokens = TokenResponse::new("access")
-            .refresh_token("refresh")
             .id_token("i".repeat(len.saturating_sub(BESIDE)))
-            .expires_in(Duration::from_secs(3_600));
+            .expires_in(AGO.mul_f64(2.0 * hour / 24.0));
         let manager = self.manager.lock().await;
         manager.connect(&key, tokens).await?;
         Ok(self.caught.last.lock().clone().ok_or("nothing was saved")?)

@@ -2,7 +2,7 @@
 //! kept from running.
 //!
 //! ```text
-//! cargo run --release -p tests --bin concurrent-saves -- --seconds 60
+//! cargo run --release -p tests --bin concurrent-saves -- --store sled --seconds 60
 //! ```
 //!
 //! Four other tasks ask to run every 5 ms. A worker that waits for the disk, or for a lock that is
@@ -15,19 +15,16 @@ use std::time::Duration;
 
 use tests::BoxError;
 use tests::concurrent::{TASKS, saves};
-use tower_token::SledStore;
+use tower_token::{RedbStore, SledStore};
+
+const USAGE: &str = "usage: concurrent-saves [--store sled|redb] [--seconds S]";
 
 const MOST: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let seconds = match arguments[..] {
-        [] => Ok(60),
-        ["--seconds", seconds] => seconds.parse().map_err(BoxError::from),
-        _ => Err("usage: concurrent-saves [--seconds S]".into()),
-    };
-    match seconds.and_then(run) {
+    match options(&arguments).and_then(|(store, seconds)| run(store, seconds)) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -37,11 +34,27 @@ fn main() -> ExitCode {
     }
 }
 
+fn options<'a>(arguments: &[&'a str]) -> Result<(&'a str, u64), BoxError> {
+    let (mut store, mut seconds) = ("sled", 60);
+    for option in arguments.chunks(2) {
+        match option {
+            ["--store", name] => store = name,
+            ["--seconds", number] => seconds = number.parse()?,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok((store, seconds))
+}
+
 #[tokio::main(worker_threads = 2)]
-async fn run(seconds: u64) -> Result<bool, BoxError> {
+async fn run(store: &str, seconds: u64) -> Result<bool, BoxError> {
     let folder = tempfile::tempdir()?;
-    let store = SledStore::open(folder.path()).await?;
-    let report = saves(store, Duration::from_secs(seconds)).await?;
+    let length = Duration::from_secs(seconds);
+    let report = match store {
+        "sled" => saves(SledStore::open(folder.path()).await?, length).await?,
+        "redb" => saves(RedbStore::open(folder.path()).await?, length).await?,
+        _ => return Err(USAGE.into()),
+    };
     println!(
         "tasks {TASKS} seconds {seconds} saves {} per_second {} longest_wait_ms {}",
         report.saves,

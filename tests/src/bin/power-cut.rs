@@ -2,24 +2,26 @@
 //!
 //! ```text
 //! cargo run --release -p tests --bin power-cut -- --store sled --rounds 50
-//! cargo run --release -p tests --bin power-cut -- --store sled-unsynced --rounds 50
+//! cargo run --release -p tests --bin power-cut -- --store sled --rounds 50 --unsynced
 //! ```
 //!
 //! The store is on an ext4 of its own, on a loop device. A child saves sealed grants from 1 KiB to
 //! 64 KiB, as in `kill-store`. It is stopped at a random moment, and the image is copied as it is,
 //! without a sync: that is what a power cut would have left, if the disk kept all that it was
 //! given. The copy is mounted, which replays its journal, and a fresh process looks at every
-//! row. The next round goes on from the copy.
+//! row. The next round goes on from the copy. In every other round the child is killed before, and
+//! the power cut while the next one opens what that has left, or has just done so.
 //!
-//! `sled-unsynced` is sled as published, without our sync: it has to lose something, or this
-//! program could not find anything.
+//! With `--unsynced` the system tells the child that it has synced what it has not: that has to
+//! lose something, or this program could not find anything.
 //!
-//! It takes root and loop devices: without them it says so and ends with 2. It mounts and
-//! unmounts only images that it has made, on folders that it has made.
+//! It takes root and loop devices: without them it says so and ends with 2. It mounts in a
+//! namespace of its own, and keeps its images in memory there: however it ends, nothing is left.
 
 #![allow(clippy::print_stdout)]
 
 use std::fs::{self, File};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread::sleep;
@@ -28,9 +30,14 @@ use std::time::Duration;
 use tests::BoxError;
 use tests::acked::{Books, Process, Task, random, serve};
 use tests::mounted::{Mounted, run as run_program};
-use tower_token::SledStore;
+use tests::unsynced::ignore_syncs;
 
-const USAGE: &str = "usage: power-cut [--store sled|sled-unsynced] [--rounds R]";
+const USAGE: &str = "usage: power-cut [--store sled|redb] [--rounds R]";
+/// Behind the name of a store, for the child that is not to sync.
+const UNSYNCED: &str = "-unsynced";
+
+/// Where a file system in memory is mounted, which no other process sees.
+const APART: &str = "/mnt";
 
 /// How large the file system is. What is not used of it takes no room.
 const IMAGE: u64 = 512 << 20;
@@ -43,12 +50,19 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments[..] {
         ["--child", store, task, folder] => child(store, task, folder).map(|()| true),
-        _ => {
+        ["--apart", ref options @ ..] => {
             if let Err(error) = can_mount() {
                 println!("this takes root, ext4 and loop devices, which are not there: {error}");
                 return ExitCode::from(2);
             }
-            options(&arguments).and_then(|(store, rounds)| run(store, rounds))
+            parse(options).and_then(|options| run(&options))
+        }
+        _ => {
+            if let Err(error) = run_program(Command::new("unshare").args(["--mount", "true"])) {
+                println!("this takes root, which is not there: {error}");
+                return ExitCode::from(2);
+            }
+            parse(&arguments).and_then(|_| apart(&arguments))
         }
     };
     match done {
@@ -61,30 +75,72 @@ fn main() -> ExitCode {
     }
 }
 
-fn options<'a>(arguments: &[&'a str]) -> Result<(&'a str, u32), BoxError> {
-    let (mut store, mut rounds) = ("sled", 50);
-    for option in arguments.chunks(2) {
-        match option {
-            ["--store", name] => store = name,
-            ["--rounds", number] => rounds = number.parse()?,
+/// Becomes the same program with mounts of its own, which are gone when the last process that
+/// sees them is, and with them the loop devices and the images.
+fn apart(arguments: &[&str]) -> Result<bool, BoxError> {
+    let error = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .arg(std::env::current_exe()?)
+        .arg("--apart")
+        .args(arguments)
+        .exec();
+    Err(error.into())
+}
+
+struct Options<'a> {
+    store: &'a str,
+    rounds: u32,
+    unsynced: bool,
+}
+
+fn parse<'a>(arguments: &[&'a str]) -> Result<Options<'a>, BoxError> {
+    let mut options = Options {
+        store: "sled",
+        rounds: 50,
+        unsynced: false,
+    };
+    let mut arguments = arguments.iter();
+    while let Some(option) = arguments.next() {
+        let mut value = || arguments.next().ok_or(USAGE);
+        match *option {
+            "--store" => options.store = value()?,
+            "--rounds" => options.rounds = value()?.parse()?,
+            "--unsynced" => options.unsynced = true,
             _ => return Err(USAGE.into()),
         }
     }
-    Ok((store, rounds))
+    Ok(options)
 }
 
-/// What a child does: the one place that knows the stores.
-#[tokio::main(worker_threads = 2)]
-async fn child(store: &str, task: &str, folder: &str) -> Result<(), BoxError> {
+fn child(store: &str, task: &str, folder: &str) -> Result<(), BoxError> {
     let task = task.parse()?;
-    match store {
-        "sled" => serve(task, SledStore::open(folder)).await,
-        "sled-unsynced" => serve(task, SledStore::open_unsynced(folder)).await,
-        _ => Err(USAGE.into()),
+    match store.strip_suffix(UNSYNCED) {
+        Some(store) => {
+            // Before there are other threads: they have it from this one.
+            ignore_syncs()?;
+            serve_store(store, task, folder)
+        }
+        None => serve_store(store, task, folder),
     }
 }
 
+#[tokio::main(worker_threads = 2)]
+async fn serve_store(store: &str, task: Task, folder: &str) -> Result<(), BoxError> {
+    serve(task, store, folder).await
+}
+
+/// Starts a child that dies with this process, also while it is stopped: it sees the mounts.
+fn start(store: &str, task: Task, folder: &Path) -> Result<Process, BoxError> {
+    let mut program = Command::new("setpriv");
+    program
+        .args(["--pdeathsig", "KILL"])
+        .arg(std::env::current_exe()?);
+    Process::start_with(&mut program, store, task, folder)
+}
+
 fn can_mount() -> Result<(), BoxError> {
+    run_program(Command::new("mount").args(["-t", "tmpfs", "tmpfs", APART]))?;
+    tempfile::env::override_temp_dir(Path::new(APART)).map_err(|_| "a folder is set already")?;
     let folder = tempfile::tempdir()?;
     let image = folder.path().join("image");
     make(&image, 16 << 20)?;
@@ -97,7 +153,12 @@ fn make(image: &Path, len: u64) -> Result<(), BoxError> {
     run_program(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(image))
 }
 
-fn run(store: &str, rounds: u32) -> Result<bool, BoxError> {
+fn run(options: &Options<'_>) -> Result<bool, BoxError> {
+    let (store, rounds) = (options.store, options.rounds);
+    let writes = match options.unsynced {
+        true => format!("{store}{UNSYNCED}"),
+        false => store.to_owned(),
+    };
     let folder = tempfile::tempdir()?;
     let image = |round: u32| folder.path().join(format!("image-{round}"));
     let mut books = Books::default();
@@ -106,7 +167,9 @@ fn run(store: &str, rounds: u32) -> Result<bool, BoxError> {
     for round in 0..rounds {
         let next = image(round + 1);
         let failed = books.totals.failed_opens;
-        fewest = fewest.min(cut(store, &image(round), &next, &mut books)?);
+        let in_open = round % 2 == 1;
+        let acked = cut(&writes, &image(round), &next, in_open, &mut books)?;
+        fewest = fewest.min(acked);
         if books.totals.failed_opens == failed {
             look(store, &next, &mut books)?;
         }
@@ -131,11 +194,18 @@ fn store_in(mounted: &Mounted) -> PathBuf {
 }
 
 /// Lets a child save on `image` until the power is cut; what is on the disk then is `left`. How
-/// many saves were acknowledged.
-fn cut(store: &str, image: &Path, left: &Path, books: &mut Books) -> Result<u64, BoxError> {
+/// many saves were acknowledged. With `in_open` the child is killed first, and the power cut soon
+/// after another began to open what it left.
+fn cut(
+    store: &str,
+    image: &Path,
+    left: &Path,
+    in_open: bool,
+    books: &mut Books,
+) -> Result<u64, BoxError> {
     let before = books.acked();
     let mounted = Mounted::image(image)?;
-    let mut child = Process::start(store, Task::Write, &store_in(&mounted))?;
+    let mut child = start(store, Task::Write, &store_in(&mounted))?;
     if !child.says("opening") || !child.says("ready") {
         books.totals.failed_opens += 1;
         // The caller goes on with another image.
@@ -150,6 +220,18 @@ fn cut(store: &str, image: &Path, left: &Path, books: &mut Books) -> Result<u64,
         }
     }
     sleep(Duration::from_micros(random(3_000)));
+    if in_open {
+        for line in child.kill()? {
+            books.enter(&line);
+        }
+        // What it has not synced is there for the next, until the power is cut.
+        child = start(store, Task::Write, &store_in(&mounted))?;
+        if !child.says("opening") {
+            return Err("the child did not start".into());
+        }
+        let longest = random(30_000) + 1;
+        sleep(Duration::from_micros(random(longest)));
+    }
     stop(&child)?;
     run_program(
         Command::new("cp")
@@ -188,7 +270,7 @@ fn stop(child: &Process) -> Result<(), BoxError> {
 /// Mounts what is left, and has a fresh process look at every row.
 fn look(store: &str, image: &Path, books: &mut Books) -> Result<(), BoxError> {
     let mounted = Mounted::image(image)?;
-    let mut child = Process::start(store, Task::Look, &store_in(&mounted))?;
+    let mut child = start(store, Task::Look, &store_in(&mounted))?;
     if !child.says("opening") || !child.says("ready") {
         books.totals.failed_opens += 1;
         return Ok(());

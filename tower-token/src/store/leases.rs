@@ -57,10 +57,13 @@ impl Claims {
     ) -> Vec<(RowKey, T)> {
         let mut claims = self.0.lock();
         claims.retain(|_, until| *until > now);
-        claims.shrink_to(2 * limit);
-        let unclaimed = due.into_iter().filter(|(key, _)| !claims.contains_key(key));
-        let taken: Vec<_> = unclaimed.take(limit).collect();
-        claims.extend(taken.iter().map(|(key, _)| (*key, now + ttl)));
-        taken
+        claims.shrink_to(limit.saturating_mul(2));
+        // One at a time: a row may be named twice.
+        let unclaimed = due.into_iter().filter(|(key, _)| {
+            let is_new = !claims.contains_key(key);
+            claims.entry(*key).or_insert(now + ttl);
+            is_new
+        });
+        unclaimed.take(limit).collect()
     }
 }

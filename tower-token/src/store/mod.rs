@@ -7,6 +7,9 @@
 mod codec;
 pub mod contract;
 pub mod custom;
+mod delegate;
+#[cfg(any(feature = "sled", feature = "redb"))]
+mod embedded;
 mod erased;
 pub(crate) mod key_provider;
 pub(crate) mod keyring;
@@ -19,6 +22,8 @@ pub(crate) mod open;
 mod pass;
 #[cfg(any(fuzzing, feature = "testkit"))]
 pub(crate) mod probe;
+#[cfg(feature = "redb")]
+pub(crate) mod redb;
 pub(crate) mod rotation;
 mod seal;
 pub(crate) mod sealed;

@@ -1,336 +1,117 @@
 //! sled itself; named in this file only.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
 use std::ops::Bound;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use sled::{Batch, Db};
+use sled::Db;
 
-use super::super::contract::{
-    Expected, Group, Row, RowKey, SealedRow, StoreError, StoreErrorKind, Version,
-};
-use super::disk::{Disk, Step};
-use super::folder::{Folder, advice};
-use super::layout::{Head, chunk_key, cut, due_first, due_key, due_row, due_until};
-use super::tail::Tail;
-use crate::clock::Timestamp;
+use super::super::contract::{StoreError, StoreErrorKind};
+use super::super::embedded::{Change, Disk, Engine, Folder, damaged, from_io, guarded};
 
-/// Marks a folder as ours, and says how rows lie in it.
-const FORMAT_KEY: &[u8] = b"tower-token format";
-const FORMAT: &[u8] = b"2";
-/// Every version up to this one may have been used.
-const VERSIONS_KEY: &[u8] = b"tower-token versions";
-/// How many versions are set aside at a time.
-const VERSIONS: u64 = 1 << 16;
-
-/// The last version of the last group, behind all of it.
-const LAST_KEY: &[u8] = b"tower-token last";
-
-/// sled, open in a folder that is ours.
-pub(super) struct Engine {
+pub(in super::super) struct Sled {
     db: Db,
     /// Our own handle of sled's file, to sync it.
     file: File,
-    next_version: AtomicU64,
-    reserved: AtomicU64,
-    tail: Tail,
-    /// The last version that was put on the disk.
-    synced: AtomicU64,
     disk: Arc<dyn Disk>,
 }
 
-/// What became of a save.
-pub(super) enum Applied {
-    Saved(Version),
-    Conflict,
-    /// What is there cannot be read, so nothing was written.
-    Unreadable(StoreError),
-}
+impl Engine for Sled {
+    const NAME: &'static str = "sled";
+    const FILE: &'static str = "db";
+    /// From about 8 KB on sled moves values to files that it never syncs.
+    const MAX_VALUE: usize = 4_096;
+    /// What is written can be read at once, and by everybody.
+    type Round = ();
 
-impl Engine {
-    pub(super) fn open(folder: &mut Folder) -> Result<Self, StoreError> {
-        let engine = guarded(|| {
-            folder.tidy()?;
-            folder.disk.before(Step::Open).map_err(from_io)?;
-            let db = open_db(folder.path())?;
-            check_format(&db, folder)?;
-            folder.is_ours();
-            let used = number(&db, VERSIONS_KEY)?;
-            let engine = Self {
-                db,
-                file: folder.db()?,
-                next_version: AtomicU64::new(used + 1),
-                reserved: AtomicU64::new(used),
-                tail: folder.tail()?,
-                synced: AtomicU64::new(used),
-                disk: Arc::clone(&folder.disk),
-            };
-            let last = engine.check_tail(folder)?;
-            guarded(|| engine.sync()).inspect_err(|_| folder.suspect())?;
-            // After: it must not say more than what is on the disk.
-            engine.note_tail(last)?;
-            folder.sync()?;
-            Ok(engine)
-        })?;
-        folder.opened = true;
-        Ok(engine)
+    fn open(folder: &Folder) -> Result<Self, StoreError> {
+        Ok(Self {
+            db: open_db(folder.path())?,
+            file: folder.file::<Self>()?,
+            disk: folder.disk(),
+        })
     }
 
-    /// Whether what was acknowledged last is there. Where the log ends.
-    fn check_tail(&self, folder: &Folder) -> Result<u64, StoreError> {
-        let last = number(&self.db, LAST_KEY)?;
-        let noted = self.tail.read().map_err(from_io)?;
-        if noted > last {
-            let what = format!(
-                "its log was cut off, and acknowledged writes are missing: it ends at {last} \
-                 instead of {noted} (removing {} accepts that they are lost)",
-                Tail::FILE
-            );
-            return Err(damaged(folder.path(), &what));
-        }
-        Ok(last)
-    }
-
-    fn note_tail(&self, last: u64) -> Result<(), StoreError> {
-        self.tail.write(last).map_err(from_io)?;
-        self.tail.sync().map_err(from_io)
-    }
-
-    pub(super) fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        let mut last = None;
-        // A row that is written meanwhile leaves its old chunks behind: the head tells.
-        for _ in 0..16 {
-            let Some(value) = self.db.get(key.as_bytes()).map_err(from_sled)? else {
-                return Ok(None);
-            };
-            let head = head_of(&value);
-            if let Some(bytes) = self.assemble(key, &head)? {
-                return Ok(Some(Row::new(head.version, head.due, bytes)));
+    /// A kill while sled writes a snapshot leaves a file that stops the next open (sled 1527,
+    /// 1533). It was never renamed, so nothing in it counts.
+    fn tidy(folder: &Path) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            if name.starts_with("snap.") && name.ends_with(".generating") {
+                fs::remove_file(entry.path())?;
             }
-            last = Some((head.version, head.due));
-        }
-        // A part of it is missing. What does not open can still be replaced.
-        Ok(last.map(|(version, due)| Row::new(version, due, Bytes::new())))
-    }
-
-    /// The row that `head` begins, or nothing if some of its chunks are gone.
-    fn assemble(&self, key: &RowKey, head: &Head<'_>) -> Result<Option<Bytes>, StoreError> {
-        let mut bytes = head.inline.to_vec();
-        for index in 0..head.chunks {
-            match self
-                .db
-                .get(chunk_key(key, head.version, index))
-                .map_err(from_sled)?
-            {
-                Some(chunk) => bytes.extend_from_slice(&chunk),
-                None => return Ok(None),
-            }
-        }
-        Ok(Some(Bytes::from(bytes)))
-    }
-
-    pub(super) fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows(self.db.scan_prefix(group.as_bytes()), usize::MAX)
-    }
-
-    pub(super) fn scan(
-        &self,
-        after: Option<&RowKey>,
-        limit: usize,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        let from = after.map_or(Bound::Unbounded, |key| Bound::Excluded(&key.as_bytes()[..]));
-        self.rows(self.db.range::<&[u8], _>((from, Bound::Unbounded)), limit)
-    }
-
-    /// Every row that was due by `now`, the first one first.
-    pub(super) fn due(
-        &self,
-        now: Timestamp,
-    ) -> impl Iterator<Item = Result<RowKey, StoreError>> + use<> {
-        let until = due_until(now + Duration::from_millis(1));
-        self.db
-            .range(due_first()..&until)
-            .keys()
-            .map(|entry| entry.map_err(from_sled))
-            .filter_map(|entry| entry.map(|entry| due_row(&entry)).transpose())
-    }
-
-    fn rows(&self, values: sled::Iter, limit: usize) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        let mut rows = Vec::new();
-        for entry in values {
-            if rows.len() == limit {
-                break;
-            }
-            let (key, _) = entry.map_err(from_sled)?;
-            // Chunks and our own marks have keys of other lengths.
-            let Some(key) = RowKey::from_bytes(&key) else {
-                continue;
-            };
-            if let Some(row) = self.load(&key)? {
-                rows.push((key, row));
-            }
-        }
-        Ok(rows)
-    }
-
-    /// Applies a save, or a removal, without making it durable. Only the writer thread calls
-    /// this, so nothing comes between the look and the write.
-    pub(super) fn apply(
-        &self,
-        key: &RowKey,
-        row: Option<&SealedRow>,
-        expected: Expected,
-    ) -> Result<Applied, StoreError> {
-        let looked = self.disk.before(Step::Look).map_err(from_io);
-        let old = match looked.and_then(|()| self.db.get(key.as_bytes()).map_err(from_sled)) {
-            Ok(old) => old,
-            Err(error) => return Ok(Applied::Unreadable(error)),
-        };
-        let old = old.as_deref().map(head_of);
-        if !expected.matches(old.as_ref().map(|head| head.version)) {
-            return Ok(Applied::Conflict);
-        }
-        self.disk.before(Step::Apply).map_err(from_io)?;
-        let version = self.take_version()?;
-        let mut batch = Batch::default();
-        if let Some(row) = row {
-            let (head, chunks) = cut(version, row);
-            let moved = old.as_ref().and_then(|old| old.due) != row.due();
-            if chunks.is_empty() && !moved && old.as_ref().is_none_or(|old| old.chunks == 0) {
-                // Not a batch: that takes a lock which every reader shares.
-                self.db.insert(key.as_bytes(), head).map_err(from_sled)?;
-                return Ok(Applied::Saved(version));
-            }
-            for (index, chunk) in (0u16..).zip(chunks) {
-                batch.insert(chunk_key(key, version, index), chunk);
-            }
-            if let Some(old) = old {
-                forget(&mut batch, key, &old);
-            }
-            if let Some(due) = row.due() {
-                batch.insert(due_key(due, key), &[]);
-            }
-            batch.insert(&key.as_bytes()[..], head);
-        } else if let Some(old) = old {
-            forget(&mut batch, key, &old);
-            batch.remove(&key.as_bytes()[..]);
-        }
-        self.db.apply_batch(batch).map_err(from_sled)?;
-        Ok(Applied::Saved(version))
-    }
-
-    /// The next version. Versions are set aside on the disk before they are used, so
-    /// that none is used twice, whatever was lost.
-    fn take_version(&self) -> Result<Version, StoreError> {
-        let version = self.next_version.fetch_add(1, Ordering::Relaxed);
-        if version > self.reserved.load(Ordering::Relaxed) {
-            let reserved = version + VERSIONS;
-            self.db
-                .insert(VERSIONS_KEY, &reserved.to_be_bytes())
-                .map_err(from_sled)?;
-            self.reserved.store(reserved, Ordering::Relaxed);
-        }
-        Ok(Version(version))
-    }
-
-    /// Takes a chunk from one row and the head from another, as damage would.
-    #[cfg(test)]
-    pub(super) fn harm(&self, chunk_of: &RowKey, head_of: &RowKey) {
-        let row = self.load(chunk_of).unwrap().unwrap();
-        self.db.remove(chunk_key(chunk_of, row.version, 1)).unwrap();
-        self.db.insert(head_of.as_bytes(), b"short").unwrap();
-    }
-
-    /// Puts everything that was applied on the disk. sled's flush ends in
-    /// `sync_file_range` on Linux, which a power cut undoes (sled 1452).
-    pub(super) fn sync(&self) -> Result<(), StoreError> {
-        let last = self.next_version.load(Ordering::Relaxed) - 1;
-        let new = last > self.synced.load(Ordering::Relaxed);
-        if new {
-            let last = &last.to_be_bytes();
-            self.db.insert(LAST_KEY, last).map_err(from_sled)?;
-        }
-        self.disk.before(Step::Flush).map_err(from_io)?;
-        self.db.flush().map_err(from_sled)?;
-        self.disk.sync(&self.file).map_err(from_io)?;
-        if new {
-            self.tail.write(last).map_err(from_io)?;
-            self.synced.store(last, Ordering::Relaxed);
         }
         Ok(())
     }
-}
 
-fn check_format(db: &Db, folder: &Folder) -> Result<(), StoreError> {
-    let path = folder.path();
-    // Besides sled's own tree there may be others; we have none.
-    let is_empty = db.is_empty() && db.tree_names().len() <= 1;
-    match db.get(FORMAT_KEY).map_err(from_sled)? {
-        Some(format) if format == FORMAT => Ok(()),
-        Some(_) => Err(damaged(path, "it is of another version of tower-token")),
-        None if is_empty && folder.opened => Err(damaged(path, "it was emptied")),
-        None if is_empty => {
-            db.insert(FORMAT_KEY, FORMAT).map_err(from_sled)?;
-            Ok(())
+    fn is_new(&self) -> Result<bool, StoreError> {
+        // Besides sled's own tree there may be others; we have none.
+        Ok(self.db.is_empty() && self.db.tree_names().len() <= 1)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        let value = again(|| self.db.get(key))?;
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    fn pick<T>(
+        &self,
+        range: (Bound<&[u8]>, Bound<&[u8]>),
+        limit: usize,
+        pick: impl Fn(&[u8]) -> Option<T>,
+        found: &mut Vec<T>,
+    ) -> Result<(), StoreError> {
+        let mut keys = self.db.range::<&[u8], _>(range).keys();
+        while found.len() < limit
+            && let Some(key) = again(|| keys.next().transpose())?
+        {
+            found.extend(pick(&key));
         }
-        None => Err(damaged(
-            path,
-            "it is a sled database, but not a token store",
-        )),
+        Ok(())
     }
-}
 
-/// One of our own marks; 0 where there is none yet.
-fn number(db: &Db, key: &[u8]) -> Result<u64, StoreError> {
-    let value = db.get(key).map_err(from_sled)?;
-    let number = value.and_then(|value| Some(u64::from_be_bytes(value.as_ref().try_into().ok()?)));
-    Ok(number.unwrap_or(0))
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        // At the latest the system does it by itself.
-        let _ = self.tail.sync();
+    fn begin(&self) -> Result<(), StoreError> {
+        Ok(())
     }
-}
 
-/// Damaged files make sled panic, on whatever is asked of it. `panic = "abort"` would defeat this.
-pub(super) fn guarded<T>(ask: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|_| {
-        Err(StoreError::new(
-            StoreErrorKind::Damaged,
-            "the token store is damaged, sled gave up reading it: restore its folder from a \
-             backup, or name another",
-        ))
-    })
-}
-
-/// Removes what lies beside the head of a row.
-fn forget(batch: &mut Batch, key: &RowKey, old: &Head<'_>) {
-    for index in 0..old.chunks {
-        batch.remove(chunk_key(key, old.version, index));
+    fn look(&self, (): &(), key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        self.get(key)
     }
-    if let Some(due) = old.due {
-        batch.remove(due_key(due, key));
-    }
-}
 
-/// The head that `value` is. One that is none counts as an empty row: it does not open, and
-/// can be replaced.
-fn head_of(value: &[u8]) -> Head<'_> {
-    Head::parse(value).unwrap_or(Head {
-        version: Version(0),
-        due: None,
-        chunks: 0,
-        inline: &[],
-    })
+    /// Not as a batch: one that fails in the middle, at a page that cannot be read, is kept in
+    /// part, and not from its beginning.
+    fn write(&self, (): &mut (), changes: Vec<Change>) -> Result<(), StoreError> {
+        for change in changes {
+            let Change { key, value, .. } = &change;
+            let write = || {
+                again(|| match value {
+                    Some(value) => self.db.insert(key, &value[..]),
+                    None => self.db.remove(key),
+                })
+            };
+            if change.is_hint {
+                // If its page is lost, the rest is not to be lost as well; if more than that
+                // failed, so does what follows.
+                let _ = guarded(write);
+            } else {
+                write()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// sled's flush ends in `sync_file_range` on Linux, which a power cut undoes (sled 1452).
+    fn commit(&self, (): ()) -> Result<(), StoreError> {
+        self.db.flush().map_err(from_sled)?;
+        self.disk.sync(&self.file).map_err(from_io)
+    }
 }
 
 fn open_db(folder: &Path) -> Result<Db, StoreError> {
@@ -359,38 +140,29 @@ fn is_lock(error: &io::Error) -> bool {
         || error.to_string().contains("could not acquire lock")
 }
 
-fn from_io(error: io::Error) -> StoreError {
-    let message = format!(
-        "the token store cannot be read or written: {}",
-        advice(error.kind())
-    );
-    StoreError::new(StoreErrorKind::Unavailable, message).with_source(error)
+/// sled cleans up on the way, and tells whoever comes by that it met a damaged page: once for
+/// each. What it was asked for may be done by then, and can be done again.
+fn again<T>(mut ask: impl FnMut() -> sled::Result<T>) -> Result<T, StoreError> {
+    match ask() {
+        Err(sled::Error::Corruption { .. }) => ask(),
+        other => other,
+    }
+    .map_err(from_sled)
 }
 
 fn from_sled(error: sled::Error) -> StoreError {
-    let damaged = |message| StoreError::new(StoreErrorKind::Damaged, message);
     match error {
         sled::Error::Io(error) => from_io(error),
-        sled::Error::Unsupported(_) => {
-            damaged("the token store is of another version of sled").with_source(error)
-        }
-        sled::Error::Corruption { .. } => {
-            damaged("the token store is damaged: restore its folder from a backup, or name another")
-                .with_source(error)
-        }
+        sled::Error::Unsupported(_) => StoreError::new(
+            StoreErrorKind::Damaged,
+            "the token store is of another version of sled",
+        )
+        .with_source(error),
+        sled::Error::Corruption { .. } => damaged("the token store is damaged").with_source(error),
         _ => StoreError::new(
             StoreErrorKind::Unavailable,
             "the token store cannot be read or written: look at its disk",
         )
         .with_source(error),
     }
-}
-
-fn damaged(folder: &Path, what: &str) -> StoreError {
-    let message = format!(
-        "the token store {} cannot be used: {what}; restore it from a backup, or name another \
-         folder",
-        folder.display()
-    );
-    StoreError::new(StoreErrorKind::Damaged, message)
 }

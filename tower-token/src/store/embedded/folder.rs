@@ -1,5 +1,5 @@
 //! The folder of a store, and our lock on it, which is kept for as long as the store lives,
-//! whether or not sled is open in it at the moment.
+//! whether or not an engine is open in it at the moment.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -11,25 +11,30 @@ use std::time::Duration;
 use fs2::FileExt as _;
 
 use super::super::contract::{StoreError, StoreErrorKind};
-use super::disk::Disk;
+use super::disk::{Disk, Step};
+use super::engine::{Engine, from_io};
 use super::tail::Tail;
 
 /// Its file stays.
 const LOCK: &str = "tower-token.lock";
-/// What its first byte says: whether a flush or a sync failed, and what that left in the
-/// system's cache is still there.
+/// What its first byte says: whether all that was written is on the disk. What a sync that failed
+/// has left in the system's cache reads as if it were, for a later process, too. The byte is in
+/// the cache as well, so it is there for as long as it is needed.
 const SUSPECT: u8 = b'!';
 const SOUND: u8 = b'.';
-/// sled's file.
-const DB: &str = "db";
+/// The files of all engines, by which a store of another one is told.
+const FILES: [(&str, &str); 2] = [("db", "sled"), ("rows.redb", "redb")];
 /// How much is written anew at a time.
 const PIECE: usize = 1 << 20;
 /// And where that cannot be read.
 const STEP: usize = 4 << 10;
 
-pub(super) struct Folder {
+pub(in super::super) struct Folder {
     path: PathBuf,
     lock: File,
+    /// Our own handle of the engine's file, from before the engine had one: it is told of every
+    /// failure to put on the disk what was written, also of those that the engine met.
+    file: Option<File>,
     /// Whether what reads as if it were on the disk may not be there.
     suspect: bool,
     /// Whether a store of ours was found in it. Another program's database is not for us to
@@ -39,78 +44,142 @@ pub(super) struct Folder {
     pub(super) opened: bool,
     /// Folders that got a new entry when this one was made.
     made: Vec<PathBuf>,
-    pub(super) disk: Arc<dyn Disk>,
+    disk: Arc<dyn Disk>,
 }
 
 impl Folder {
     /// Makes it if it is not there. One process per folder: this comes before anything is
     /// touched, as what looks left over may be another process's work under way.
-    pub(super) fn take(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+    pub(super) fn take<E: Engine>(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
         let made = make(path).map_err(|error| failed(path, "cannot be made", error))?;
-        let ours = path.join(LOCK).exists();
         let lock = lock(path)?;
-        let suspect = is_marked(&lock).map_err(|error| failed(path, "cannot be read", error))?;
+        let mark = mark_of(&lock).map_err(|error| failed(path, "cannot be read", error))?;
         let mut folder = Self {
             path: path.to_owned(),
             lock,
-            suspect,
-            ours,
+            file: None,
+            suspect: mark == Some(SUSPECT),
+            ours: mark.is_some(),
             opened: false,
             made,
             disk,
         };
-        if folder.suspect && folder.path.join(DB).exists() {
-            folder.recover()?;
+        if !path.join(E::FILE).exists() {
+            folder.is_of_no_other()?;
+        } else if folder.suspect {
+            folder.recover::<E>()?;
         }
         Ok(folder)
     }
 
-    /// A flush or a sync failed: what it was to put on the disk may be in the system's cache
-    /// alone, where a later process finds it as well. So the mark is put into the cache, too:
-    /// it is there for as long as it is needed.
+    /// Another engine would begin anew beside what is there.
+    fn is_of_no_other(&self) -> Result<(), StoreError> {
+        match FILES.iter().find(|(file, _)| self.path.join(file).exists()) {
+            None => Ok(()),
+            Some((_, engine)) => Err(StoreError::new(
+                StoreErrorKind::Damaged,
+                format!(
+                    "{} is a folder of {engine}: open it with the store of that, or name another",
+                    self.path.display()
+                ),
+            )),
+        }
+    }
+
+    /// Before the engine is opened. From here on, whoever comes after a kill has to doubt what reads as
+    /// if it were on the disk: the sync that it came upon may have failed.
+    pub(super) fn begin<E: Engine>(&mut self) -> Result<(), StoreError> {
+        let is_new = !self.path.join(E::FILE).exists();
+        if self.ours || is_new {
+            self.mark(SUSPECT)?;
+        }
+        self.tidy::<E>()?;
+        self.file = match is_new {
+            true => None,
+            false => Some(self.file::<E>()?),
+        };
+        self.ask::<E>()
+            .map_err(|error| failed(&self.path, "cannot be synced", error))
+    }
+
+    /// Asks the disk whether all that was written is on it, and remembers if not.
+    pub(super) fn ask<E: Engine>(&mut self) -> io::Result<()> {
+        if self.file.is_none() {
+            // The engine may have made it since.
+            self.suspect |= self.path.join(E::FILE).exists();
+        }
+        self.ask_file()
+    }
+
+    fn ask_file(&mut self) -> io::Result<()> {
+        let synced = self
+            .file
+            .as_ref()
+            .map_or(Ok(()), |file| self.disk.sync(file));
+        synced.inspect_err(|_| self.suspect = true)
+    }
+
+    /// A flush or a sync failed.
     pub(super) fn suspect(&mut self) {
         self.suspect = true;
-        // The byte has its place already. If it fails all the same, this process knows.
-        let _ = mark(&self.lock, SUSPECT);
     }
 
     /// A store of ours was found in it, or it was empty.
-    pub(super) fn is_ours(&mut self) {
+    pub(super) fn is_ours(&mut self) -> Result<(), StoreError> {
         self.ours = true;
+        self.mark(SUSPECT)
     }
 
-    pub(super) fn path(&self) -> &Path {
+    fn mark(&self, as_what: u8) -> Result<(), StoreError> {
+        mark(&self.lock, as_what).map_err(|error| failed(&self.path, "cannot be written", error))
+    }
+
+    pub(in super::super) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Our own handle of sled's file.
-    pub(super) fn db(&self) -> Result<File, StoreError> {
+    pub(in super::super) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
+    /// Our own handle of the engine's file, which is there now.
+    pub(super) fn own_file<E: Engine>(&mut self) -> Result<File, StoreError> {
+        let file = match self.file.take() {
+            Some(file) => file,
+            None => self.file::<E>()?,
+        };
+        let copy = file.try_clone();
+        self.file = Some(file);
+        copy.map_err(|error| failed(&self.path, "cannot be read", error))
+    }
+
+    /// A new handle of it.
+    pub(in super::super) fn file<E: Engine>(&self) -> Result<File, StoreError> {
         let file = File::options()
             .read(true)
             .write(true)
-            .open(self.path.join(DB));
-        file.map_err(|error| failed(&self.path, "has no db file", error))
+            .open(self.path.join(E::FILE));
+        file.map_err(|error| failed(&self.path, "has lost its file", error))
+    }
+
+    /// The same, made if it is not there.
+    #[cfg(feature = "redb")]
+    pub(in super::super) fn make_file<E: Engine>(&self) -> Result<File, StoreError> {
+        let file = open_or_make(&self.path.join(E::FILE));
+        file.map_err(|error| failed(&self.path, "cannot be written", error))
     }
 
     pub(super) fn tail(&self) -> Result<Tail, StoreError> {
-        let file = File::options()
-            .create(true)
-            .truncate(false)
-            .read(true)
-            .write(true)
-            .open(self.path.join(Tail::FILE));
+        let file = open_or_make(&self.path.join(Tail::FILE));
         file.map(Tail::new)
             .map_err(|error| failed(&self.path, "cannot be written", error))
     }
 
-    /// A kill while sled writes a snapshot leaves a file that stops the next open (sled 1527,
-    /// 1533). It was never renamed, so nothing in it counts.
-    pub(super) fn tidy(&self) -> Result<(), StoreError> {
+    fn tidy<E: Engine>(&self) -> Result<(), StoreError> {
         if !self.ours {
             return Ok(());
         }
-        remove_unfinished_snapshots(&self.path)
-            .map_err(|error| failed(&self.path, "cannot be cleaned", error))
+        E::tidy(&self.path).map_err(|error| failed(&self.path, "cannot be cleaned", error))
     }
 
     /// The files' own entries in their folders must outlive a power cut, too.
@@ -119,28 +188,37 @@ impl Folder {
         for folder in folders.chain([self.path.as_path()]) {
             sync_folder(folder).map_err(|error| failed(folder, "cannot be synced", error))?;
         }
+        // Whoever made it may not have done that. It may be in a folder that is not for us to
+        // open.
+        let _ = sync_folder(&self.path.join(".."));
         Ok(())
     }
 
-    /// After a failed write, and before sled is opened again.
+    /// After a failed write, and before the engine is opened again.
     ///
     /// What a failed sync leaves in the system's cache reads as if it were on the disk, and
     /// no later sync writes it. So all of it is written once more; it is enough to do that once.
-    pub(super) fn recover(&mut self) -> Result<(), StoreError> {
+    pub(super) fn recover<E: Engine>(&mut self) -> Result<(), StoreError> {
         self.check_place()?;
-        let db = self.db()?;
-        // sled's own lock: free when the last of its threads has let go of its file.
-        hold(&db, 40).map_err(|error| failed(&self.path, "is still being written", error))?;
+        let file = self.file::<E>()?;
+        // The engine's own lock: free when the last of its threads has let go of its file.
+        hold(&file, 40).map_err(|error| failed(&self.path, "is still being written", error))?;
         if !self.suspect {
             return Ok(());
         }
-        db.metadata()
-            .and_then(|db_is| rewrite(&db, db_is.len()))
-            .and_then(|()| self.disk.sync(&db))
-            .and_then(|()| mark(&self.lock, SOUND))
+        self.disk.before(Step::Rewrite).map_err(from_io)?;
+        file.metadata()
+            .and_then(|is| rewrite(&file, is.len()))
+            .and_then(|()| self.disk.sync(&file))
             .map_err(|error| failed(&self.path, "cannot be written", error))?;
         self.suspect = false;
         Ok(())
+    }
+
+    /// Whether all that was written is on the disk, after the last of it.
+    fn is_sound(&mut self) -> bool {
+        let is_released = |file| hold(file, 40).is_ok();
+        !self.suspect && self.file.as_ref().is_some_and(is_released) && self.ask_file().is_ok()
     }
 
     /// Whether the folder is the one that we locked: where a disk was unmounted, another one
@@ -160,10 +238,12 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // The only thing that was put into a folder that is refused. The next open would take
-        // it for a sign of ours.
         if !self.ours {
+            // The only thing that was put into a folder that is refused. The next open would
+            // take it for a sign of ours.
             let _ = fs::remove_file(self.path.join(LOCK));
+        } else if self.is_sound() {
+            let _ = mark(&self.lock, SOUND);
         }
     }
 }
@@ -187,37 +267,42 @@ fn make(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn lock(folder: &Path) -> Result<File, StoreError> {
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(folder.join(LOCK))
-        .map_err(|error| failed(folder, "cannot be written", error))?;
-    match hold(&file, 20) {
-        Ok(()) => Ok(file),
-        Err(error) if is_contended(&error) => Err(StoreError::new(
-            StoreErrorKind::InUse,
-            format!(
-                "{} is open in another process: an embedded store serves one process at a time, \
-                 several need a shared store",
-                folder.display()
-            ),
-        )),
-        Err(error) => Err(failed(folder, "cannot be locked", error)),
+    let path = folder.join(LOCK);
+    loop {
+        let file =
+            open_or_make(&path).map_err(|error| failed(folder, "cannot be written", error))?;
+        match hold(&file, 20) {
+            // Whoever had it may have taken it away with a folder that was not ours.
+            Ok(()) if same_file(&file, &path).is_ok_and(|same| same) => return Ok(file),
+            Ok(()) => {}
+            Err(error) if is_contended(&error) => {
+                let message = format!(
+                    "{} is open in another process: an embedded store serves one process at a \
+                     time, several need a shared store",
+                    folder.display()
+                );
+                return Err(StoreError::new(StoreErrorKind::InUse, message));
+            }
+            Err(error) => return Err(failed(folder, "cannot be locked", error)),
+        }
     }
 }
 
-/// Whether the file bears the mark. One that bears none gets the place for it, as there may be
-/// none to get when it is needed.
-fn is_marked(mut lock: &File) -> io::Result<bool> {
+/// A file of ours. What is in it is nobody else's business.
+fn open_or_make(path: &Path) -> io::Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// The mark in the file, if there is one.
+fn mark_of(mut lock: &File) -> io::Result<Option<u8>> {
     let mut found = Vec::new();
     lock.rewind()?;
     lock.take(1).read_to_end(&mut found)?;
-    if found.is_empty() {
-        mark(lock, SOUND)?;
-    }
-    Ok(found == [SUSPECT])
+    Ok(found.first().copied())
 }
 
 fn mark(mut lock: &File, as_what: u8) -> io::Result<()> {
@@ -241,7 +326,7 @@ fn is_contended(error: &io::Error) -> bool {
 }
 
 /// Writes every byte of a file over itself, but for what cannot be read: that was not in the
-/// cache, and sled says what it makes of it.
+/// cache, and the engine says what it makes of it.
 fn rewrite(mut file: impl io::Read + io::Write + io::Seek, len: u64) -> io::Result<()> {
     let mut buffer = vec![0; PIECE];
     let (mut at, mut in_steps_until) = (0, 0);
@@ -258,18 +343,6 @@ fn rewrite(mut file: impl io::Read + io::Write + io::Seek, len: u64) -> io::Resu
             }
             Err(_) if at >= in_steps_until => in_steps_until = at + most as u64,
             Err(_) => at += most as u64,
-        }
-    }
-    Ok(())
-}
-
-fn remove_unfinished_snapshots(folder: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with("snap.") && name.ends_with(".generating") {
-            fs::remove_file(entry.path())?;
         }
     }
     Ok(())
@@ -294,6 +367,14 @@ fn same_file(file: &File, path: &Path) -> io::Result<bool> {
     }
     #[cfg(not(unix))]
     Ok(file.is_file() && path.is_file())
+}
+
+/// Whether a file is in no folder any more: what is written to it is gone when it is closed.
+pub(super) fn was_removed(file: &File) -> io::Result<bool> {
+    #[cfg(unix)]
+    return Ok(std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) == 0);
+    #[cfg(not(unix))]
+    file.metadata().map(|_| false)
 }
 
 /// What failed at a folder, and what to do about it.

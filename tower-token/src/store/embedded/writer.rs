@@ -11,10 +11,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::super::contract::{
     Expected, RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind, Version,
 };
-use super::Pending;
 use super::door::Door;
-use super::engine::{Applied, Engine};
+use super::engine::{Engine, guarded};
 use super::folder::Folder;
+use super::pending::Pending;
+use super::rows::{Applied, Rows};
+use crate::clock::Timestamp;
 
 /// How many saves may wait; a caller beyond that waits for a place.
 const QUEUE: usize = 1_024;
@@ -28,6 +30,8 @@ enum Command {
     Barrier(oneshot::Sender<()>),
     /// A read failed: whether the engine can be trusted is to be seen.
     Suspect,
+    /// An entry of the index that its row contradicted.
+    ForgetDue(RowKey, Timestamp),
     /// Nothing is accepted after it.
     Close,
 }
@@ -40,18 +44,18 @@ struct Save {
     reply: oneshot::Sender<Result<SaveOutcome, StoreError>>,
 }
 
-pub(super) struct Writer {
+pub(super) struct Writer<E> {
     commands: mpsc::Sender<Command>,
     /// Closes when the thread has let go of everything.
     gone: watch::Receiver<()>,
-    door: Arc<Door>,
+    door: Arc<Door<E>>,
     pending: Arc<Pending>,
 }
 
-impl Writer {
+impl<E: Engine> Writer<E> {
     pub(super) fn start(
         folder: Folder,
-        door: Arc<Door>,
+        door: Arc<Door<E>>,
         pending: Arc<Pending>,
     ) -> Result<Self, StoreError> {
         let (commands, queue) = mpsc::channel(QUEUE);
@@ -64,7 +68,7 @@ impl Writer {
             _alive: alive,
         };
         thread::Builder::new()
-            .name(String::from("tower-token-sled"))
+            .name(format!("tower-token-{}", E::NAME))
             .spawn(move || run.serve(queue))
             .map_err(|error| {
                 StoreError::new(
@@ -121,6 +125,12 @@ impl Writer {
         let _ = self.commands.try_send(Command::Suspect);
     }
 
+    /// Has an entry of the index removed, if its row is not due then. It only costs a look each
+    /// time, so it is left where the queue is full.
+    pub(super) fn forget_due(&self, key: RowKey, due: Timestamp) {
+        let _ = self.commands.try_send(Command::ForgetDue(key, due));
+    }
+
     /// Returns when what was accepted is finished, and the folder is free.
     pub(super) async fn close(&self) {
         self.door.close();
@@ -137,8 +147,8 @@ impl Writer {
 
 /// Of the thread. Fields drop in order: the folder's lock goes before whoever waits for a close
 /// is told.
-struct Run {
-    door: Arc<Door>,
+struct Run<E: Engine> {
+    door: Arc<Door<E>>,
     pending: Arc<Pending>,
     /// Before the next attempt to open again: nothing, if all went well since the last.
     wait: Duration,
@@ -146,14 +156,14 @@ struct Run {
     _alive: watch::Sender<()>,
 }
 
-impl Drop for Run {
+impl<E: Engine> Drop for Run<E> {
     fn drop(&mut self) {
         // While the folder is still ours.
         self.door.end();
     }
 }
 
-impl Run {
+impl<E: Engine> Run<E> {
     fn serve(mut self, mut queue: mpsc::Receiver<Command>) {
         let mut round = Vec::new();
         while let Some(first) = queue.blocking_recv() {
@@ -174,19 +184,20 @@ impl Run {
     }
 
     /// One round: apply all, sync once, acknowledge all. Whether it was the last.
-    fn write(&mut self, round: impl Iterator<Item = Command>) -> bool {
+    fn write(&mut self, commands: impl Iterator<Item = Command>) -> bool {
         let (mut answers, mut barriers) = (Vec::new(), Vec::new());
-        let (mut dirty, mut close, mut failure) = (false, false, None);
-        for command in round {
+        let (mut dirty, mut close) = (false, false);
+        let mut round = self.door.engine(Rows::begin);
+        for command in commands {
             match command {
                 Command::Save(save) => {
-                    let outcome = match failure {
-                        None => self.apply(&save),
-                        Some(_) => Ok(Err(failed())),
+                    let outcome = match &mut round {
+                        Ok(round) => self.apply(round, &save),
+                        Err(_) => Ok(Err(failed())),
                     };
                     let outcome = outcome.unwrap_or_else(|error| {
                         // It may have been applied in part: only a fresh open knows.
-                        failure = Some(error);
+                        abandon(std::mem::replace(&mut round, Err(error)));
                         Ok(SaveOutcome::Unknown)
                     });
                     // One that could not look leaves the engine to be looked at.
@@ -195,15 +206,39 @@ impl Run {
                 }
                 Command::Barrier(reply) => barriers.push(reply),
                 Command::Suspect => dirty = true,
+                Command::ForgetDue(key, due) => {
+                    let forgotten = match &mut round {
+                        Ok(round) => self.door.engine(|rows| rows.forget_due(round, &key, due)),
+                        Err(_) => Ok(false),
+                    };
+                    match forgotten {
+                        Ok(forgotten) => dirty |= forgotten,
+                        Err(error) => abandon(std::mem::replace(&mut round, Err(error))),
+                    }
+                }
                 Command::Close => close = true,
             }
         }
-        if dirty && failure.is_none() {
-            failure = self.door.engine(Engine::sync).err();
-            if failure.is_some() {
-                self.folder.suspect();
+        let failure = match round {
+            Ok(round) if dirty => {
+                let failure = self.door.engine(|rows| rows.commit(round)).err();
+                if failure.is_some() {
+                    self.folder.suspect();
+                }
+                failure
             }
-        }
+            Ok(round) => {
+                abandon(round);
+                None
+            }
+            Err(error) => {
+                // It may have been a sync of the engine's own.
+                if self.door.engine(Rows::sync_file).is_err() {
+                    self.folder.suspect();
+                }
+                Some(error)
+            }
+        };
         let synced = failure.is_none();
         match failure {
             // Before anything stops being pending: who has read what is not on the disk
@@ -230,10 +265,14 @@ impl Run {
 
     /// The outer error says that the engine cannot be trusted any more, the inner one that
     /// nothing was written.
-    fn apply(&self, save: &Save) -> Result<Result<SaveOutcome, StoreError>, StoreError> {
+    fn apply(
+        &self,
+        round: &mut E::Round,
+        save: &Save,
+    ) -> Result<Result<SaveOutcome, StoreError>, StoreError> {
         let applied = self
             .door
-            .engine(|engine| engine.apply(&save.key, save.row.as_ref(), save.expected))?;
+            .engine(|rows| rows.apply(round, &save.key, save.row.as_ref(), save.expected))?;
         Ok(match applied {
             Applied::Saved(version) => Ok(SaveOutcome::Saved(version)),
             Applied::Conflict => Ok(SaveOutcome::Conflict),
@@ -254,9 +293,9 @@ impl Run {
                 return;
             }
             self.wait = (2 * self.wait).clamp(FIRST_WAIT, LONGEST_WAIT);
-            let opened = self.folder.recover();
-            match opened.and_then(|()| Engine::open(&mut self.folder)) {
-                Ok(engine) => return self.door.open(engine),
+            let opened = self.folder.recover::<E>();
+            match opened.and_then(|()| Rows::open(&mut self.folder)) {
+                Ok(rows) => return self.door.open(rows),
                 Err(error) => self.door.stay_shut(error),
             }
         }
@@ -278,7 +317,7 @@ impl Run {
                         self.answer(save, Err(why));
                     }
                     Command::Barrier(reply) => drop(reply.send(())),
-                    Command::Suspect => {}
+                    Command::Suspect | Command::ForgetDue(..) => {}
                     Command::Close => queue.close(),
                 }
             }
@@ -287,6 +326,14 @@ impl Run {
         let bounded = async { tokio::time::timeout(self.wait, all).await };
         runtime.block_on(bounded).is_err()
     }
+}
+
+/// Lets go of a round, or of what is left of one. An engine may panic at that.
+fn abandon<T>(round: T) {
+    let _ = guarded(move || {
+        drop(round);
+        Ok(())
+    });
 }
 
 /// To a save of which nothing was written.

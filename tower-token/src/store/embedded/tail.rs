@@ -1,11 +1,12 @@
-//! How far the log has to reach.
+//! How far an engine has to reach.
 //!
 //! sled takes a log that was cut short for one whose last writes were torn, and opens without
-//! them. So the last version of each group stands in the log, behind what it is of, and once
-//! the group is synced in a small file beside it. A log that ends before what that file says
-//! has lost writes that were acknowledged.
+//! them; redb goes by a bit that says which of two commits is the last. So the last version of
+//! each round stands in the engine, behind what it is of, and once the round is synced in a
+//! small file beside it. An engine that ends before what that file says has lost writes that
+//! were acknowledged.
 //!
-//! The file is not synced with each group, which would make every save wait for the disk
+//! The file is not synced with each round, which would make every save wait for the disk
 //! twice. It gets there when the system writes it, within a minute or so, and at a close.
 //! Until then a loss may go unnoticed, but what the file says was always on the disk before it
 //! said so: a power cut raises no false alarm.
@@ -25,7 +26,7 @@ impl Tail {
         Self(file)
     }
 
-    /// The version that the log has to reach, as far as is known.
+    /// The version that the engine has to reach, as far as is known.
     pub(super) fn read(&self) -> io::Result<u64> {
         let mut bytes = Vec::new();
         (&self.0).rewind()?;

@@ -5,18 +5,20 @@ use std::io;
 
 /// What may fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Step {
-    /// sled is opened, for the first time or again.
+pub(in super::super) enum Step {
+    /// The engine's file is written anew.
+    Rewrite,
+    /// The engine is opened, for the first time or again.
     Open,
     /// What a save replaces is looked at.
     Look,
-    /// A save is handed to sled.
+    /// A save is handed to the engine.
     Apply,
-    /// sled writes what it was handed.
+    /// The engine puts what it was handed on the disk.
     Flush,
 }
 
-pub(super) trait Disk: Send + Sync + 'static {
+pub(in super::super) trait Disk: Send + Sync + 'static {
     /// Asked before each step; an error is what the step comes to.
     fn before(&self, _step: Step) -> io::Result<()> {
         Ok(())
@@ -33,14 +35,3 @@ pub(super) trait Disk: Send + Sync + 'static {
 pub(super) struct Real;
 
 impl Disk for Real {}
-
-/// One that is never synced: sled as published.
-#[cfg(feature = "testkit")]
-pub(super) struct Unsynced;
-
-#[cfg(feature = "testkit")]
-impl Disk for Unsynced {
-    fn sync(&self, _file: &File) -> io::Result<()> {
-        Ok(())
-    }
-}

@@ -7,9 +7,10 @@ use parking_lot::RwLock;
 
 use super::super::contract::{StoreError, StoreErrorKind};
 use super::engine::{Engine, guarded};
+use super::rows::Rows;
 
-pub(super) struct Door {
-    state: RwLock<State>,
+pub(super) struct Door<E> {
+    state: RwLock<State<E>>,
     /// Rises each time an engine was found to fail: what was read through it before then may
     /// not be on the disk.
     turn: AtomicU64,
@@ -17,18 +18,18 @@ pub(super) struct Door {
     closed: AtomicBool,
 }
 
-enum State {
-    Open(Box<Engine>),
+enum State<E> {
+    Open(Box<Rows<E>>),
     /// Because of this, for now, and as what callers are told.
     Away(Arc<StoreError>, StoreErrorKind),
     /// For good.
     Gone,
 }
 
-impl Door {
-    pub(super) fn new(engine: Engine) -> Self {
+impl<E: Engine> Door<E> {
+    pub(super) fn new(rows: Rows<E>) -> Self {
         Self {
-            state: RwLock::new(State::Open(Box::new(engine))),
+            state: RwLock::new(State::Open(Box::new(rows))),
             turn: AtomicU64::new(0),
             closed: AtomicBool::new(false),
         }
@@ -37,7 +38,7 @@ impl Door {
     /// Asks the engine for something, on behalf of a caller.
     pub(super) fn read<T>(
         &self,
-        read: impl FnOnce(&Engine) -> Result<T, StoreError>,
+        read: impl FnOnce(&Rows<E>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         if self.closed.load(Ordering::Acquire) {
             return Err(closed());
@@ -48,10 +49,10 @@ impl Door {
     /// The same for the writer, which has to finish what was accepted before a close.
     pub(super) fn engine<T>(
         &self,
-        ask: impl FnOnce(&Engine) -> Result<T, StoreError>,
+        ask: impl FnOnce(&Rows<E>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
         match &*self.state.read() {
-            State::Open(engine) => guarded(|| ask(engine)),
+            State::Open(rows) => guarded(|| ask(rows)),
             State::Away(reason, kind) => Err(away(reason, *kind)),
             State::Gone => Err(closed()),
         }
@@ -86,8 +87,8 @@ impl Door {
         self.set(State::Away(Arc::new(reason), kind));
     }
 
-    pub(super) fn open(&self, engine: Engine) {
-        self.set(State::Open(Box::new(engine)));
+    pub(super) fn open(&self, rows: Rows<E>) {
+        self.set(State::Open(Box::new(rows)));
     }
 
     /// Turns callers away from here on.
@@ -101,9 +102,9 @@ impl Door {
         self.set(State::Gone);
     }
 
-    /// Readers are done with the old engine once the new state is in; sled flushes, and can
-    /// panic, when it is dropped.
-    fn set(&self, state: State) {
+    /// Readers are done with the old engine once the new state is in; an engine flushes,
+    /// and can panic, when it is dropped.
+    fn set(&self, state: State<E>) {
         let old = std::mem::replace(&mut *self.state.write(), state);
         // What it says of a failing disk is known already.
         let _ = guarded(move || {
