@@ -151,8 +151,7 @@ impl<E: Engine> Rows<E> {
             Bound::Included(&last.as_bytes()[..])
         });
         // Chunks and our own marks have keys of other lengths.
-        self.engine
-            .pick((from, until), limit, RowKey::from_bytes)
+        self.engine.pick((from, until), limit, RowKey::from_bytes)
     }
 
     /// The first `limit` rows that were due by `now`, after one of these.
