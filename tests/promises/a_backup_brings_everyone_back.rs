@@ -281,6 +281,29 @@ async fn a_damaged_row_is_told_and_costs_no_other() {
     }
 }
 
+/// A store may give less than it is asked for, the keyset alone included.
+#[tokio::test]
+async fn few_rows_at_once_are_not_taken_for_all() {
+    let rig = Rig::new();
+    let old = rig.vault(Kind::Memory).await;
+    for user in ["ada", "bob", "carol"] {
+        old.connect(user).await;
+    }
+    let veiled = Veiled::new(old.rows.clone());
+    let store = SealedStore::open(veiled.clone(), rig.ring.clone()).await;
+    let store = store.unwrap();
+    veiled.at_once(1);
+    let (bytes, progress) = exported(&store).await;
+    assert_eq!(counts(&progress), [3, 0, 0, 0, 0, 0]);
+    let new = rig.restored(Kind::Memory, &bytes).await;
+    assert_eq!(old.row_keys().await, new.row_keys().await);
+    let other = rig.vault(Kind::Memory).await;
+    let copied = store.copy_to(&other.store).finish().await.unwrap();
+    assert_eq!(counts(&copied), [3, 0, 0, 0, 0, 0]);
+    let slow = rig.over(old.rows.clone(), store).await;
+    assert_eq!(slow.manager.sweep_dry_run().await.unwrap().examined, 3);
+}
+
 /// The refresh token may have been spent: as after a crash, nobody sends it again in haste.
 #[tokio::test]
 async fn a_refresh_that_was_under_way_has_an_unknown_outcome() {
