@@ -5,14 +5,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::contract::{ByteStore, Durability, Expected, Row, SaveOutcome, SealedRow, Version};
+use super::contract::{
+    ByteStore, Durability, Expected, Row, RowKey, SaveOutcome, SealedRow, Version,
+};
 use super::erased::DynByteStore;
 use super::key_provider::{KeyProvider, provided};
 use super::keyring::KeyRing;
 use super::keyset::{KEY_POLL, Keyset, LiveKeyset, Seen};
-use super::sealed::SealedStore;
+use super::seal;
+use super::sealed::{SealedStore, place};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind};
+
+/// How many rows are looked at to know whether a keyset is theirs.
+const PROBED: usize = 16;
 
 /// Opens a [`SealedStore`] otherwise than by default; begin with [`SealedStore::builder`].
 ///
@@ -95,7 +101,8 @@ impl SealedStoreBuilder {
             .await
     }
 
-    /// Opens `store`, whose keyset is `given` if it has none.
+    /// Opens `store`, whose keyset is `given` if it has none and is empty, or if its rows are
+    /// sealed under that one.
     pub(super) async fn open_over(
         self,
         store: Arc<dyn DynByteStore>,
@@ -130,14 +137,16 @@ async fn load_or_create(
     if let Some(row) = store.load(&row_key).await? {
         return unwrapped(row.bytes, ring);
     }
-    if !store.scan(None, 1).await?.is_empty() {
+    let rows = store.scan(None, PROBED).await?;
+    let is_own = |given: &Seen| rows.iter().any(|(key, row)| opens(&given.keyset, key, row));
+    if !rows.is_empty() && !given.as_ref().is_some_and(is_own) {
         // Another first start may have come between the two looks.
         return match store.load(&row_key).await? {
             Some(row) => unwrapped(row.bytes, ring),
             None => Err(Error::new(
                 ErrorKind::Key,
-                "the store holds rows but not the keyset that opens them: restore the keyset row \
-                 from a backup; without it they cannot be read",
+                "the store holds rows but not the keyset that opens them: restore an export of \
+                 this very store into it; without it they cannot be read",
             )),
         };
     }
@@ -162,6 +171,13 @@ async fn load_or_create(
             )),
         },
     }
+}
+
+/// Whether `row` was sealed under `keyset`.
+fn opens(keyset: &Keyset, row_key: &RowKey, row: &Row) -> bool {
+    let by = seal::key_id(&row.bytes).ok();
+    let key = by.and_then(|id| keyset.by_id(id).ok());
+    key.is_some_and(|key| seal::open(key, place(keyset, row_key), &row.bytes).is_ok())
 }
 
 /// A keyset as it stands in a row, or in an export.

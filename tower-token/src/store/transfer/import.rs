@@ -61,7 +61,8 @@ struct Source {
 impl SealedStoreBuilder {
     /// Restores an export into `store`, which is empty: with the keyset that it carries, as it is
     /// wrapped there, so that the same outer keys open it. A restore that was stopped is begun
-    /// anew, over what it has written.
+    /// anew, over what it has written. A store that has rows and has lost its keyset gets that back
+    /// from an export of its own.
     ///
     /// A store that has other keys already fails with [`ErrorKind::Config`], once the beginning of
     /// the export was [written](Import::write): open such a one, and [import](SealedStore::import).
