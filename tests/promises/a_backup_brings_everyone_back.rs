@@ -281,6 +281,61 @@ async fn a_damaged_row_is_told_and_costs_no_other() {
     }
 }
 
+/// The one row that is everything: every export has it.
+#[tokio::test]
+async fn a_store_that_lost_its_keyset_gets_it_back_from_its_own_backup() {
+    for kind in Kind::ALL {
+        let rig = Rig::new();
+        let (old, other) = (rig.vault(kind).await, rig.vault(kind).await);
+        old.connect("ada").await;
+        let backup = old.export().await;
+        old.connect("bob").await;
+        let rows = old.rows.clone();
+        let keyset = RowKey::from_bytes(&[0; 48]).unwrap();
+        let found = rows.load(&keyset).await.unwrap().unwrap();
+        assert!(rows.purge(&keyset, found.version).await.unwrap());
+        // Another's would open nothing, and stand in the way of the right one.
+        let builder = SealedStore::builder().keyset_of(&other.store);
+        let opened = builder.open(rows.clone(), rig.ring.clone()).await;
+        assert_eq!(opened.unwrap_err().kind(), ErrorKind::Key);
+        let import = SealedStore::builder().restore(rows.clone(), rig.ring.clone());
+        let error = taken_in(import.await.unwrap(), &other.export().await).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Key);
+        assert_eq!(rows.load(&keyset).await.unwrap(), None);
+
+        let import = SealedStore::builder().restore(rows.clone(), rig.ring.clone());
+        let (_, progress) = taken_in(import.await.unwrap(), &backup).await.unwrap();
+        assert_eq!(counts(&progress), [0, 1, 0, 0, 0, 0]);
+        for user in ["ada", "bob"] {
+            let served = rig.served(&old, user).await.unwrap();
+            assert_eq!(served, format!("access-{user}"));
+        }
+    }
+}
+
+/// A store may give less than it is asked for, the keyset alone included.
+#[tokio::test]
+async fn few_rows_at_once_are_not_taken_for_all() {
+    let rig = Rig::new();
+    let old = rig.vault(Kind::Memory).await;
+    for user in ["ada", "bob", "carol"] {
+        old.connect(user).await;
+    }
+    let veiled = Veiled::new(old.rows.clone());
+    let store = SealedStore::open(veiled.clone(), rig.ring.clone()).await;
+    let store = store.unwrap();
+    veiled.at_once(1);
+    let (bytes, progress) = exported(&store).await;
+    assert_eq!(counts(&progress), [3, 0, 0, 0, 0, 0]);
+    let new = rig.restored(Kind::Memory, &bytes).await;
+    assert_eq!(old.row_keys().await, new.row_keys().await);
+    let other = rig.vault(Kind::Memory).await;
+    let copied = store.copy_to(&other.store).finish().await.unwrap();
+    assert_eq!(counts(&copied), [3, 0, 0, 0, 0, 0]);
+    let slow = rig.over(old.rows.clone(), store).await;
+    assert_eq!(slow.manager.sweep_dry_run().await.unwrap().examined, 3);
+}
+
 /// The refresh token may have been spent: as after a crash, nobody sends it again in haste.
 #[tokio::test]
 async fn a_refresh_that_was_under_way_has_an_unknown_outcome() {

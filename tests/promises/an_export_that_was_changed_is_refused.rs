@@ -188,6 +188,26 @@ async fn an_export_may_come_in_any_pieces() {
     }
 }
 
+/// Of a backup that was damaged, as much is saved as can be.
+#[tokio::test]
+async fn what_stands_before_a_damage_is_taken_in_however_large_the_pieces() {
+    let rig = Rig::new();
+    let (_, mut bytes) = three_users(&rig).await;
+    let third = parts(&bytes)[3].start;
+    bytes[third + 70] ^= 1;
+    for len in [1, 1_000, bytes.len()] {
+        let new = rig.vault(Kind::Memory).await;
+        let mut import = new.store.import();
+        let mut error = None;
+        for piece in bytes.chunks(len) {
+            error = error.or(import.write(piece).await.err());
+        }
+        assert_eq!(error.unwrap().kind(), ErrorKind::InvalidExport);
+        assert_eq!(counts(import.progress()), [2, 0, 0, 0, 0, 0], "{len}");
+        assert_eq!(new.row_keys().await.len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn after_a_failure_it_is_begun_anew() {
     let rig = Rig::new();

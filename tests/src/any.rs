@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tower_token::{
-    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, MemoryStore, Row, RowKey,
+    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, MemoryStore, RedbStore, Row, RowKey,
     SaveOutcome, SealedRow, SledStore, StoreError, Version,
 };
 
@@ -18,11 +18,13 @@ pub enum Kind {
     Memory,
     /// In a folder.
     Sled,
+    /// In a folder, too.
+    Redb,
 }
 
 impl Kind {
     /// All of them. What is promised of every store is tested over these.
-    pub const ALL: [Self; 2] = [Self::Memory, Self::Sled];
+    pub const ALL: [Self; 3] = [Self::Memory, Self::Sled, Self::Redb];
 
     /// From each to each.
     pub fn pairs() -> impl Iterator<Item = (Self, Self)> {
@@ -39,6 +41,11 @@ impl Kind {
                 let rows = SledStore::open(folder.path()).await?;
                 AnyStore::Sled(Arc::new((rows, folder)))
             }
+            Self::Redb => {
+                let folder = tempfile::tempdir()?;
+                let rows = RedbStore::open(folder.path()).await?;
+                AnyStore::Redb(Arc::new((rows, folder)))
+            }
         })
     }
 }
@@ -50,6 +57,8 @@ pub enum AnyStore {
     Memory(MemoryStore),
     /// In a folder that goes with it.
     Sled(Arc<(SledStore, TempDir)>),
+    /// The same.
+    Redb(Arc<(RedbStore, TempDir)>),
 }
 
 macro_rules! of_each {
@@ -58,6 +67,10 @@ macro_rules! of_each {
             AnyStore::Memory($rows) => $call,
             AnyStore::Sled(sled) => {
                 let $rows = &sled.0;
+                $call
+            }
+            AnyStore::Redb(redb) => {
+                let $rows = &redb.0;
                 $call
             }
         }

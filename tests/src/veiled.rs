@@ -29,6 +29,8 @@ struct Orders {
     /// In seconds.
     slow: AtomicU64,
     harmed: Mutex<Vec<RowKey>>,
+    /// 0 for as many as are asked for.
+    at_once: AtomicUsize,
     scans: watch::Sender<Scans>,
 }
 
@@ -72,6 +74,11 @@ impl<S> Veiled<S> {
     /// From now on these rows are found damaged, and no others.
     pub fn harm(&self, rows: impl IntoIterator<Item = RowKey>) {
         *self.orders.harmed.lock() = rows.into_iter().collect();
+    }
+
+    /// However many are asked for, a scan gives no more `rows` than these.
+    pub fn at_once(&self, rows: usize) {
+        self.orders.at_once.store(rows, SeqCst);
     }
 
     /// How many seconds a save takes.
@@ -160,6 +167,10 @@ impl<S: ByteStore> ByteStore for Veiled<S> {
         after: Option<&RowKey>,
         limit: usize,
     ) -> Result<Vec<(RowKey, Row)>, StoreError> {
+        let limit = match self.orders.at_once.load(SeqCst) {
+            0 => limit,
+            at_once => limit.min(at_once),
+        };
         let mut rows = self.rows.scan(after, limit).await?;
         let scans = &self.orders.scans;
         let held = |it: &mut Scans| {

@@ -6,16 +6,20 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::contract::{
-    ByteStore, Durability, Expected, Row, SaveOutcome, SealedRow, SharedStore, StoreError,
+    ByteStore, Durability, Expected, Row, RowKey, SaveOutcome, SealedRow, SharedStore, StoreError,
     StoreErrorKind, Version,
 };
 use super::erased::DynByteStore;
 use super::key_provider::{KeyProvider, provided};
 use super::keyring::KeyRing;
 use super::keyset::{KEY_POLL, Keyset, LiveKeyset, Seen};
-use super::sealed::SealedStore;
+use super::seal;
+use super::sealed::{SealedStore, place};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind};
+
+/// How many rows are looked at to know whether a keyset is theirs.
+const PROBED: usize = 16;
 
 /// Opens a [`SealedStore`] otherwise than by default; begin with [`SealedStore::builder`].
 ///
@@ -98,7 +102,8 @@ impl SealedStoreBuilder {
             .await
     }
 
-    /// Opens `store`, whose keyset is `given` if it has none.
+    /// Opens `store`, whose keyset is `given` if it has none and is empty, or if its rows are
+    /// sealed under that one.
     pub(super) async fn open_over(
         self,
         store: Arc<dyn DynByteStore>,
@@ -163,14 +168,16 @@ async fn load_or_create(
     if let Some(row) = store.load(&row_key).await? {
         return unwrapped(row.bytes, ring);
     }
-    if has_rows(store).await? {
+    let rows = first_rows(store).await?;
+    let is_own = |given: &Seen| rows.iter().any(|(key, row)| opens(&given.keyset, key, row));
+    if !rows.is_empty() && !given.as_ref().is_some_and(is_own) {
         // Another first start may have come between the two looks.
         return match store.load(&row_key).await? {
             Some(row) => unwrapped(row.bytes, ring),
             None => Err(Error::new(
                 ErrorKind::Key,
-                "the store holds rows but not the keyset that opens them: restore the keyset row \
-                 from a backup; without it they cannot be read",
+                "the store holds rows but not the keyset that opens them: restore an export of \
+                 this very store into it; without it they cannot be read",
             )),
         };
     }
@@ -197,13 +204,19 @@ async fn load_or_create(
     }
 }
 
-/// Whether there is any row. A store that cannot tell is taken for an empty one.
-async fn has_rows(store: &dyn DynByteStore) -> Result<bool, StoreError> {
-    match store.scan(None, 1).await {
-        Ok(rows) => Ok(!rows.is_empty()),
-        Err(error) if error.kind() == StoreErrorKind::Unsupported => Ok(false),
-        Err(error) => Err(error),
+/// Some rows, of which there are none in an empty store. One that cannot tell is taken for that.
+async fn first_rows(store: &dyn DynByteStore) -> Result<Vec<(RowKey, Row)>, StoreError> {
+    match store.scan(None, PROBED).await {
+        Err(error) if error.kind() == StoreErrorKind::Unsupported => Ok(Vec::new()),
+        rows => rows,
     }
+}
+
+/// Whether `row` was sealed under `keyset`.
+fn opens(keyset: &Keyset, row_key: &RowKey, row: &Row) -> bool {
+    let by = seal::key_id(&row.bytes).ok();
+    let key = by.and_then(|id| keyset.by_id(id).ok());
+    key.is_some_and(|key| seal::open(key, place(keyset, row_key), &row.bytes).is_ok())
 }
 
 /// A keyset as it stands in a row, or in an export.

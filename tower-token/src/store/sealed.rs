@@ -285,8 +285,20 @@ impl SealedStore {
         after: Option<&RowKey>,
         limit: usize,
     ) -> Result<Vec<(RowKey, Found)>, Error> {
-        let rows = self.store.scan(after, limit).await?;
+        let rows = self.rows_after(after, limit).await?;
         self.all_found(rows).await
+    }
+
+    /// The same as they lie there. None only after the last: a store may give fewer than `limit`,
+    /// and the keyset alone would be taken for the end. Its key is the first of all.
+    pub(super) async fn rows_after(
+        &self,
+        after: Option<&RowKey>,
+        limit: usize,
+    ) -> Result<Vec<(RowKey, Row)>, Error> {
+        let keyset = Keyset::row_key();
+        let after = after.unwrap_or(&keyset);
+        Ok(self.store.scan(Some(after), limit).await?)
     }
 
     pub(super) async fn all_found(

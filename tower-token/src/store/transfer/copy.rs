@@ -6,8 +6,7 @@ use crate::error::Error;
 use crate::store::contract::RowKey;
 use crate::store::sealed::SealedStore;
 
-/// How many rows a step takes, unless told otherwise. The first of all is the keyset, which alone
-/// would be taken for the end.
+/// How many rows a step takes, unless told otherwise.
 const ROWS: usize = 64;
 
 /// One pass over a store, into another; see [`SealedStore::copy_to`].
@@ -38,10 +37,10 @@ impl StoreCopy {
         self
     }
 
-    /// How many rows a step reads, and writes at once: 64 by default, at least two.
+    /// How many rows a step reads, and writes at once: 64 by default, at least one.
     #[must_use]
     pub fn rows_per_step(mut self, rows: usize) -> Self {
-        self.rows = rows.max(2);
+        self.rows = rows.max(1);
         self
     }
 

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-use crate::grant::Record;
+use crate::clock::Timestamp;
+use crate::grant::{ExchangeId, GrantState, Record};
 use crate::store::contract::Expected;
 use crate::store::keyset::Keyset;
 use crate::store::sealed::Found;
@@ -10,29 +11,59 @@ use crate::store::sealed::Found;
 /// What to do with a record that comes from elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Decision {
-    /// It is newer than what is there, or nothing is.
-    Write(Expected),
+    /// It is newer than what is there, or nothing is. To be written in this epoch.
+    Write(Expected, u64),
     /// It is there.
     Same,
     /// What is there is newer: also the mark of a disconnect that came later.
     Newer,
+    /// What is there is as new, and something else.
+    Diverged,
     /// What is there does not open, so nobody can tell.
     Unknown,
 }
 
 /// What to do with `record`, of a grant whose row is `found`.
 pub(super) fn decide(found: Option<&Found>, record: &Record) -> Decision {
+    let epoch = record.grant.epoch;
     let Some(found) = found else {
-        return Decision::Write(Expected::Absent);
+        return Decision::Write(Expected::Absent, epoch);
     };
     let Ok(there) = &found.record else {
         return Decision::Unknown;
     };
+    let over = Expected::Version(found.version);
+    // One epoch that began twice: each store went on by itself from what they had in common. Of
+    // a disconnect and a connect only the time can tell which came last.
+    if there.grant.epoch == epoch && there.connect != record.connect {
+        match (left_at(there), left_at(record)) {
+            (Some(left), None) if left >= record.grant.connected_at => return Decision::Newer,
+            (None, Some(left)) if left < there.grant.connected_at => return Decision::Newer,
+            // An epoch later: after whatever is served of this one.
+            (None, Some(_)) => return Decision::Write(over, epoch + 1),
+            _ => {}
+        }
+    }
     match there.rank().cmp(&record.rank()) {
-        Ordering::Less => Decision::Write(Expected::Version(found.version)),
-        Ordering::Equal => Decision::Same,
+        Ordering::Less => Decision::Write(over, epoch),
+        Ordering::Equal if write_of(there) == write_of(record) => Decision::Same,
+        Ordering::Equal => Decision::Diverged,
         Ordering::Greater => Decision::Newer,
     }
+}
+
+/// When the user left, if `record` is the mark of it.
+fn left_at(record: &Record) -> Option<Timestamp> {
+    match record.grant.state {
+        GrantState::Disconnected { since } => Some(since),
+        GrantState::Active | GrantState::NeedsReauth { .. } => None,
+    }
+}
+
+/// By which connect, exchange and intent a record came to be as it is.
+fn write_of(record: &Record) -> [Option<ExchangeId>; 3] {
+    let intent = record.intent.map(|intent| intent.exchange);
+    [Some(record.connect), Some(record.exchange), intent]
 }
 
 /// The record as it reads under other keys.
@@ -55,9 +86,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::clock::Timestamp;
     use crate::error::{Error, ErrorKind};
-    use crate::grant::{ExchangeId, Grant, Intent, Owner, TokenResponse};
+    use crate::grant::{Grant, Intent, Owner, TokenResponse};
     use crate::key::GrantKey;
     use crate::secret::Secret;
     use crate::store::contract::Version;
@@ -91,11 +121,11 @@ mod tests {
         let there = found(Ok(record(2, 7)));
         let mut gone = record(3, 1);
         gone.grant = Grant::disconnected(GrantKey::new("p", "s"), 3, NOW);
-        let over = Decision::Write(Expected::Version(Version(5)));
+        let over = |epoch| Decision::Write(Expected::Version(Version(5)), epoch);
         let table = [
-            (record(2, 8), over),
-            (record(3, 1), over),
-            (gone.clone(), over),
+            (record(2, 8), over(2)),
+            (record(3, 1), over(3)),
+            (gone.clone(), over(3)),
             (record(2, 7), Decision::Same),
             (record(2, 6), Decision::Newer),
             (record(1, 9), Decision::Newer),
@@ -103,7 +133,7 @@ mod tests {
         for (record, expected) in table {
             assert_eq!(decide(Some(&there), &record), expected, "{record:?}");
         }
-        let absent = Decision::Write(Expected::Absent);
+        let absent = Decision::Write(Expected::Absent, 1);
         assert_eq!(decide(None, &record(1, 1)), absent);
         // Who left stays so.
         assert_eq!(
@@ -112,6 +142,41 @@ mod tests {
         );
         let damaged = found(Err(Error::new(ErrorKind::Damaged, "")));
         assert_eq!(decide(Some(&damaged), &record(9, 9)), Decision::Unknown);
+    }
+
+    #[test]
+    fn where_histories_part_the_time_tells_whether_the_user_has_left() {
+        let gone = |at, sequence| Record {
+            grant: Grant::disconnected(GrantKey::new("p", "s"), 2, at),
+            connect: ExchangeId([1; 16]),
+            ..record(2, sequence)
+        };
+        let over = |epoch| Decision::Write(Expected::Version(Version(5)), epoch);
+        let second = Duration::from_secs(1);
+        let before = Timestamp::from_unix_millis(1);
+        let of = |there: Record, record: &Record| decide(Some(&found(Ok(there))), record);
+        for sequence in [1, 7] {
+            // At the time of the connect, or after it.
+            for left in [NOW, NOW + second] {
+                assert_eq!(of(gone(left, 3), &record(2, sequence)), Decision::Newer);
+                assert_eq!(of(record(2, sequence), &gone(left, 3)), over(3));
+            }
+            assert_eq!(of(record(2, sequence), &gone(before, 3)), Decision::Newer);
+        }
+        assert_eq!(of(gone(before, 3), &record(2, 7)), over(2));
+        assert_eq!(of(gone(before, 3), &record(2, 1)), Decision::Newer);
+        // Two connects, or two disconnects: one write more is newer, as many are not the same.
+        let other = |sequence| Record {
+            connect: ExchangeId([1; 16]),
+            ..record(2, sequence)
+        };
+        assert_eq!(of(record(2, 1), &other(2)), over(2));
+        assert_eq!(of(record(2, 1), &other(1)), Decision::Diverged);
+        let refreshed = Record {
+            exchange: ExchangeId([1; 16]),
+            ..record(2, 1)
+        };
+        assert_eq!(of(record(2, 1), &refreshed), Decision::Diverged);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::progress::TransferProgress;
 use super::put::Fate;
 use crate::error::{Error, ErrorKind};
 use crate::store::contract::{Row, RowKey};
-use crate::store::keyset::{Keyset, Seen};
+use crate::store::keyset::Seen;
 use crate::store::seal::{self, Key};
 use crate::store::sealed::{Found, SealedStore};
 
@@ -64,9 +64,7 @@ impl Export {
         };
         loop {
             let after = self.progress.cursor;
-            let page = self.store.store.scan(after.as_ref(), ROWS).await?;
-            let rows = page.into_iter();
-            let rows: Vec<_> = rows.filter(|(key, _)| *key != Keyset::row_key()).collect();
+            let rows = self.store.rows_after(after.as_ref(), ROWS).await?;
             let found = self.store.all_found(rows.clone()).await?;
             let mut exported = Vec::with_capacity(rows.len());
             for ((row_key, row), (_, found)) in rows.into_iter().zip(found) {

@@ -61,7 +61,8 @@ struct Source {
 impl SealedStoreBuilder {
     /// Restores an export into `store`, which is empty: with the keyset that it carries, as it is
     /// wrapped there, so that the same outer keys open it. A restore that was stopped is begun
-    /// anew, over what it has written.
+    /// anew, over what it has written. A store that has rows and has lost its keyset gets that back
+    /// from an export of its own.
     ///
     /// A store that has other keys already fails with [`ErrorKind::Config`], once the beginning of
     /// the export was [written](Import::write): open such a one, and [import](SealedStore::import).
@@ -154,9 +155,21 @@ impl Import {
         Err(Error::new(ErrorKind::Config, message))
     }
 
-    /// Takes in what has come.
+    /// Takes in what has come: of a piece that is refused somewhere, all that stands before.
     async fn take(&mut self) -> Result<(), Error> {
-        let (mut records, mut is_done) = (Vec::new(), false);
+        let mut records = Vec::new();
+        let read = self.read(&mut records).await;
+        if let (Some(store), Some(source)) = (&self.target, &self.source) {
+            let from = &source.opener.seen.keyset;
+            put_all(store, from, records, &mut self.progress).await?;
+        }
+        self.progress.is_done |= read?;
+        Ok(())
+    }
+
+    /// Adds the rows that have come to `records`; whether they end there.
+    async fn read(&mut self, records: &mut Vec<Incoming>) -> Result<bool, Error> {
+        let mut is_done = false;
         while let Some(piece) = self.reader.next()? {
             let frame = match piece {
                 Piece::Head(head) => {
@@ -187,12 +200,7 @@ impl Import {
                 }
             }
         }
-        if let (Some(store), Some(source)) = (&self.target, &self.source) {
-            let from = &source.opener.seen.keyset;
-            put_all(store, from, records, &mut self.progress).await?;
-        }
-        self.progress.is_done |= is_done;
-        Ok(())
+        Ok(is_done)
     }
 
     /// Learns by which keys the export was sealed, and opens the store that it goes to.

@@ -19,6 +19,10 @@ pub struct TransferProgress {
     /// How many stayed as they were, since what was there is newer: tokens of a later refresh
     /// or connect, or the mark of a disconnect.
     pub newer: u64,
+    /// How many stayed as they were, though what comes is neither older nor the same: both stores
+    /// have changed them as often since they had them from each other, or from one backup. Which
+    /// tokens are good nobody can tell here.
+    pub diverged: u64,
     /// How many kept changing where they were to be written. Another pass takes them up.
     pub left: u64,
     /// How many do not open where they come from, and were not taken along. An import counts
@@ -66,6 +70,7 @@ impl TransferProgress {
                 Fate::Written => {}
                 Fate::Same => self.unchanged += 1,
                 Fate::Newer => self.newer += 1,
+                Fate::Diverged => self.diverged += 1,
                 Fate::Left => self.left += 1,
                 Fate::Blocked(there) => {
                     self.blocked += 1;

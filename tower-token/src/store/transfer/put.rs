@@ -28,6 +28,7 @@ pub(super) enum Fate {
     Written,
     Same,
     Newer,
+    Diverged,
     /// Its row kept changing.
     Left,
     /// Its row, which is this one, does not open.
@@ -61,26 +62,30 @@ async fn put(
 ) -> Result<Fate, Error> {
     let seen = target.keys.seen();
     let keyset = &seen.keyset;
-    let record = under(record, from, keyset);
-    let key = &record.grant.key;
+    let mut record = under(record, from, keyset);
+    let key = record.grant.key.clone();
     let (mut is_sent, sent) = (false, Sent::default());
     for _ in 0..TRIES {
         let found = match is_sent {
-            true => target.load_to_settle(key).await,
-            false => target.load(key).await,
+            true => target.load_to_settle(&key).await,
+            false => target.load(&key).await,
         };
         let found = match found {
             Err(error) if error.kind() == ErrorKind::Damaged => {
-                return Ok(Fate::Blocked(keyset.row(key)));
+                return Ok(Fate::Blocked(keyset.row(&key)));
             }
             found => found?,
         };
         let expected = match decide(found.as_ref(), &record) {
-            Decision::Write(expected) => expected,
+            Decision::Write(expected, epoch) => {
+                record.grant.epoch = epoch;
+                expected
+            }
             Decision::Same if is_sent => return Ok(Fate::Written),
             Decision::Same => return Ok(Fate::Same),
             Decision::Newer => return Ok(Fate::Newer),
-            Decision::Unknown => return Ok(Fate::Blocked(keyset.row(key))),
+            Decision::Diverged => return Ok(Fate::Diverged),
+            Decision::Unknown => return Ok(Fate::Blocked(keyset.row(&key))),
         };
         match target.save(&record, due, expected, &sent).await? {
             SaveOutcome::Saved(_) => return Ok(Fate::Written),
