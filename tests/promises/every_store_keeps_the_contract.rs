@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tempfile::TempDir;
 use tests::faulty::{Disk, Fault, Faulty};
 use tower_token::store::contract::{Case, Outcome, Suite};
-use tower_token::{MemoryStore, SledStore};
+use tower_token::{ByteStore, MemoryStore, RedbStore, SledStore, StoreError};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_memory() {
@@ -23,8 +24,20 @@ async fn in_memory() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn in_sled() {
+    in_a_folder(|folder| async move { SledStore::open(folder.path()).await }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_redb() {
+    in_a_folder(|folder| async move { RedbStore::open(folder.path()).await }).await;
+}
+
+async fn in_a_folder<S, Opening>(open: impl Fn(Arc<TempDir>) -> Opening + Send + Sync + 'static)
+where
+    S: ByteStore,
+    Opening: Future<Output = Result<S, StoreError>> + Send + 'static,
+{
     let folder = || Arc::new(tempfile::tempdir().unwrap());
-    let open = |folder: Arc<tempfile::TempDir>| async move { SledStore::open(folder.path()).await };
     let report = Suite::durable(folder, open).run().await;
     println!("{report}");
     report.assert_kept();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Place;
 use crate::clock::Timestamp;
+use crate::rt::Mutex;
 use crate::store::contract::byte_store::{
     ByteStore, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow, StoreError,
     Version,
@@ -42,11 +43,16 @@ pub(super) fn broken<T>(what: impl Into<String>) -> Checked<T> {
 /// Where a case gets its stores from.
 pub(super) struct Bench<'a, S> {
     place: &'a (dyn Fn() -> Place<S> + Send + Sync),
+    /// A folder that removes itself has to be there for as long as its store.
+    in_use: Mutex<Vec<Place<S>>>,
 }
 
 impl<'a, S: ByteStore> Bench<'a, S> {
     pub(super) fn new(place: &'a (dyn Fn() -> Place<S> + Send + Sync)) -> Self {
-        Self { place }
+        Self {
+            place,
+            in_use: Mutex::default(),
+        }
     }
 
     /// A new place, whose store can be opened again and again.
@@ -55,7 +61,10 @@ impl<'a, S: ByteStore> Bench<'a, S> {
     }
 
     pub(super) async fn store(&self) -> Checked<S> {
-        Ok(self.place()().await?)
+        let place = self.place();
+        let opening = place();
+        self.in_use.lock().push(place);
+        Ok(opening.await?)
     }
 
     /// The same for several tasks.
