@@ -18,7 +18,9 @@ use std::time::Duration;
 
 use examples::timeline::Timeline;
 use tower_token::testkit::AuthServer;
-use tower_token::{ErrorKind, GrantKey, KeyRing, SealedStore, SledStore, TokenManager};
+use tower_token::{
+    ErrorKind, GrantKey, KeyRing, SealedStore, SledStore, TokenManager, TransferProgress,
+};
 
 const LIFETIME: Duration = Duration::from_secs(1);
 const USERS: usize = 100;
@@ -105,7 +107,18 @@ async fn restore(path: &Path, to: &Path, keys: KeyRing) -> Result<SealedStore, B
     let mut buffer = vec![0; 64 * 1024];
     loop {
         match file.read(&mut buffer)? {
-            0 => return Ok(import.finish().await?),
+            0 => {
+                let store = import.finish().await?;
+                let TransferProgress {
+                    unreadable,
+                    blocked,
+                    ..
+                } = import.progress();
+                return match unreadable + blocked {
+                    0 => Ok(store),
+                    rows => Err(format!("{rows} rows could not be restored").into()),
+                };
+            }
             n => import.write(&buffer[..n]).await?,
         }
     }
