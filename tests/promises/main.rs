@@ -6,6 +6,7 @@
 mod a_disconnect_reaches_the_token_service;
 mod a_dropped_caller_loses_nothing;
 mod a_failing_service_is_left_alone;
+mod a_full_disk_tears_no_row;
 mod a_real_oauth_server_agrees;
 mod a_refusal_may_be_no_401;
 mod a_request_is_healed_once;
