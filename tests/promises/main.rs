@@ -8,6 +8,7 @@ mod a_copy_never_makes_a_grant_older;
 mod a_disconnect_reaches_the_token_service;
 mod a_dropped_caller_loses_nothing;
 mod a_failing_service_is_left_alone;
+mod a_full_disk_tears_no_row;
 mod a_real_oauth_server_agrees;
 mod a_record_opens_only_where_it_was_sealed;
 mod a_refusal_may_be_no_401;
