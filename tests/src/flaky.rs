@@ -8,9 +8,11 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tower_token::{
-    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, MemoryStore, Row, RowKey,
-    SaveOutcome, SealedRow, StoreError, StoreErrorKind, Version,
+    ByteStore, Expected, Group, Lease, LeaseOwner, MemoryStore, Row, RowKey, SaveOutcome,
+    SealedRow, StoreError, StoreErrorKind,
 };
+
+use crate::delegate;
 
 /// What the next save does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -188,10 +190,6 @@ impl ByteStore for Flaky {
         self.rows.lease(key, owner, ttl).await
     }
 
-    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
-        self.rows.release(key, owner).await
-    }
-
     async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
         let found = self.rows.list(group).await?;
         Ok(self.found(found, |key| key.group() == group))
@@ -208,26 +206,12 @@ impl ByteStore for Flaky {
         Ok(found)
     }
 
-    async fn claim_due(
-        &self,
-        limit: usize,
-        ttl: Duration,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.claim_due(limit, ttl).await
-    }
-
-    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
-        self.rows.purge(key, version).await
-    }
-
-    fn durability(&self) -> Durability {
-        self.rows.durability()
-    }
-
     async fn close(&self) {
         if self.hang.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
         }
         self.rows.close().await;
     }
+
+    delegate!(self => self.rows; release claim_due purge durability);
 }

@@ -6,6 +6,7 @@ pub mod any;
 pub mod broken;
 pub mod child;
 pub mod concurrent;
+mod delegate;
 pub mod door;
 pub mod fake;
 pub mod faulty;

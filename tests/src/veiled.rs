@@ -8,9 +8,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tower_token::{
-    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
-    StoreError, StoreErrorKind, Version,
+    ByteStore, Expected, Row, RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind,
 };
+
+use crate::delegate;
 
 /// A store that works, but for looks at its keyset and rows that were harmed, in its own time.
 /// Clones share rows and orders.
@@ -145,23 +146,6 @@ impl<S: ByteStore> ByteStore for Veiled<S> {
         self.rows.save(key, row, expected).await
     }
 
-    async fn lease(
-        &self,
-        key: &RowKey,
-        owner: LeaseOwner,
-        ttl: Duration,
-    ) -> Result<Lease, StoreError> {
-        self.rows.lease(key, owner, ttl).await
-    }
-
-    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
-        self.rows.release(key, owner).await
-    }
-
-    async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.list(group).await
-    }
-
     async fn scan(
         &self,
         after: Option<&RowKey>,
@@ -189,23 +173,5 @@ impl<S: ByteStore> ByteStore for Veiled<S> {
         Ok(rows)
     }
 
-    async fn claim_due(
-        &self,
-        limit: usize,
-        ttl: Duration,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.claim_due(limit, ttl).await
-    }
-
-    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
-        self.rows.purge(key, version).await
-    }
-
-    fn durability(&self) -> Durability {
-        self.rows.durability()
-    }
-
-    async fn close(&self) {
-        self.rows.close().await;
-    }
+    delegate!(self => self.rows; lease release list claim_due purge durability close);
 }

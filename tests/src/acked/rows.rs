@@ -7,14 +7,13 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tower_token::testkit::ManualClock;
 use tower_token::{
-    ByteStore, Clock as _, Durability, Expected, GrantKey, Group, KeyRing, Lease, LeaseOwner,
-    MemoryStore, Provider, Row, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError,
-    SystemClock, Timestamp, TokenManager, TokenResponse, Version,
+    ByteStore, Clock as _, Expected, GrantKey, KeyRing, MemoryStore, Provider, RowKey, SaveOutcome,
+    SealedRow, SealedStore, StoreError, SystemClock, Timestamp, TokenManager, TokenResponse,
 };
 
 use super::random;
-use crate::BoxError;
 use crate::fake::Fake;
+use crate::{BoxError, delegate};
 
 /// What a grant takes besides its tokens, about.
 const BESIDE: usize = 300;
@@ -71,10 +70,6 @@ struct Caught {
 }
 
 impl ByteStore for Caught {
-    async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
-        self.rows.load(key).await
-    }
-
     async fn save(
         &self,
         key: &RowKey,
@@ -85,50 +80,7 @@ impl ByteStore for Caught {
         self.rows.save(key, row, expected).await
     }
 
-    async fn lease(
-        &self,
-        key: &RowKey,
-        owner: LeaseOwner,
-        ttl: Duration,
-    ) -> Result<Lease, StoreError> {
-        self.rows.lease(key, owner, ttl).await
-    }
-
-    async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
-        self.rows.release(key, owner).await
-    }
-
-    async fn list(&self, group: Group) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.list(group).await
-    }
-
-    async fn scan(
-        &self,
-        after: Option<&RowKey>,
-        limit: usize,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.scan(after, limit).await
-    }
-
-    async fn claim_due(
-        &self,
-        limit: usize,
-        ttl: Duration,
-    ) -> Result<Vec<(RowKey, Row)>, StoreError> {
-        self.rows.claim_due(limit, ttl).await
-    }
-
-    async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
-        self.rows.purge(key, version).await
-    }
-
-    fn durability(&self) -> Durability {
-        self.rows.durability()
-    }
-
-    async fn close(&self) {
-        self.rows.close().await;
-    }
+    delegate!(self => self.rows; load lease release list scan claim_due purge durability close);
 }
 
 #[cfg(test)]
