@@ -162,7 +162,7 @@ impl Folder {
         file.map_err(|error| failed(&self.path, "has lost its file", error))
     }
 
-    /// The same, made if it is not there.
+    /// The same, made if it is not there: sled makes its own.
     #[cfg(feature = "redb")]
     pub(in super::super) fn make_file<E: Engine>(&self) -> Result<File, StoreError> {
         let file = open_or_make(&self.path.join(E::FILE));
