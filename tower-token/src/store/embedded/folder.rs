@@ -2,7 +2,7 @@
 //! whether or not an engine is open in it at the moment.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -13,6 +13,7 @@ use fs2::FileExt as _;
 use super::super::contract::{StoreError, StoreErrorKind};
 use super::disk::{Disk, Step};
 use super::engine::{Engine, from_io};
+use super::rewrite::rewrite;
 use super::tail::Tail;
 
 /// Its file stays.
@@ -24,10 +25,6 @@ const SUSPECT: u8 = b'!';
 const SOUND: u8 = b'.';
 /// The files of all engines, by which a store of another one is told.
 const FILES: [(&str, &str); 2] = [("db", "sled"), ("rows.redb", "redb")];
-/// How much is written anew at a time.
-const PIECE: usize = 1 << 20;
-/// And where that cannot be read.
-const STEP: usize = 4 << 10;
 
 pub(in super::super) struct Folder {
     path: PathBuf,
@@ -325,29 +322,6 @@ fn is_contended(error: &io::Error) -> bool {
     error.raw_os_error() == fs2::lock_contended_error().raw_os_error()
 }
 
-/// Writes every byte of a file over itself, but for what cannot be read: that was not in the
-/// cache, and the engine says what it makes of it.
-fn rewrite(mut file: impl io::Read + io::Write + io::Seek, len: u64) -> io::Result<()> {
-    let mut buffer = vec![0; PIECE];
-    let (mut at, mut in_steps_until) = (0, 0);
-    while at < len {
-        let most = if at < in_steps_until { STEP } else { PIECE };
-        let most = usize::try_from(len - at).map_or(most, |left| left.min(most));
-        let piece = &mut buffer[..most];
-        file.seek(SeekFrom::Start(at))?;
-        match file.read_exact(piece) {
-            Ok(()) => {
-                file.seek(SeekFrom::Start(at))?;
-                file.write_all(piece)?;
-                at += most as u64;
-            }
-            Err(_) if at >= in_steps_until => in_steps_until = at + most as u64,
-            Err(_) => at += most as u64,
-        }
-    }
-    Ok(())
-}
-
 /// Windows has no such call; NTFS journals its folders.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
@@ -398,80 +372,5 @@ pub(super) fn advice(error: io::ErrorKind) -> &'static str {
         }
         io::ErrorKind::NotFound => "put it back where it was",
         _ => "look at its disk",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A file some of whose bytes cannot be read.
-    struct Scratched(io::Cursor<Vec<u8>>, std::ops::Range<u64>);
-
-    impl io::Read for Scratched {
-        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-            let (from, len) = (self.0.position(), self.0.get_ref().len() as u64);
-            let until = len.min(from + into.len() as u64);
-            if from < self.1.end && self.1.start < until {
-                return Err(io::Error::other("as told"));
-            }
-            self.0.read(into)
-        }
-    }
-
-    impl io::Write for Scratched {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            // Over itself, in the place where it was read.
-            let at = usize::try_from(self.0.position()).unwrap();
-            assert!(self.0.get_ref()[at..at + bytes.len()] == *bytes);
-            let written = self.0.write(bytes)?;
-            self.0.get_mut()[at..at + written].fill(b'w');
-            Ok(written)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    impl io::Seek for Scratched {
-        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-            self.0.seek(to)
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_stepped_over_when_the_rest_is_written_anew() {
-        let len = 2 * PIECE + 3;
-        for bad in [
-            PIECE + 5_000..PIECE + 5_001,
-            len - 1..len,
-            0..1,
-            0..PIECE + 1,
-            0..len,
-        ] {
-            let range = bad.start as u64..bad.end as u64;
-            let mut file = Scratched(io::Cursor::new(vec![b'r'; len]), range);
-            rewrite(&mut file, len as u64).unwrap();
-            let bytes = file.0.into_inner();
-            assert_eq!(bytes.len(), len);
-            let around = bad.start / STEP * STEP..bad.end.next_multiple_of(STEP).min(len);
-            for (at, byte) in bytes.into_iter().enumerate() {
-                assert_eq!(byte == b'r', around.contains(&at), "{at} of {bad:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_written_anew_is_what_was_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        for len in [0, 1, PIECE, 2 * PIECE + 3] {
-            let bytes: Vec<u8> = (0..len).map(|i| (i % 251) as u8).collect();
-            fs::write(&path, &bytes).unwrap();
-            let file = File::options().read(true).write(true).open(&path).unwrap();
-            rewrite(&file, len as u64).unwrap();
-            assert!(fs::read(&path).unwrap() == bytes, "{len}");
-        }
     }
 }

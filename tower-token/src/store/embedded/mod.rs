@@ -17,6 +17,7 @@ mod layout;
 mod pending;
 #[cfg(test)]
 mod recovery_tests;
+mod rewrite;
 mod rows;
 #[cfg(test)]
 mod store_tests;
