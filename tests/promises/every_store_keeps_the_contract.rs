@@ -12,7 +12,6 @@ use tower_token::{ByteStore, MemoryStore, RedbStore, SledStore, StoreError};
 #[tokio::test(flavor = "multi_thread")]
 async fn in_memory() {
     let report = Suite::new(|| async { Ok(MemoryStore::new()) }).run().await;
-    println!("{report}");
     report.assert_kept();
     // What it does not claim is not counted as kept.
     assert!(
@@ -39,7 +38,6 @@ where
 {
     let folder = || Arc::new(tempfile::tempdir().unwrap());
     let report = Suite::durable(folder, open).run().await;
-    println!("{report}");
     report.assert_kept();
     assert!(
         report

@@ -77,7 +77,8 @@ pub trait ByteStore: Send + Sync + 'static {
         ttl: Duration,
     ) -> impl Future<Output = Result<Vec<(RowKey, Row)>, StoreError>> + Send;
 
-    /// Removes the row under `key`, if its version is `version`. Whether it was.
+    /// Removes the row under `key`, if its version is `version`. Whether it was. After an error
+    /// only the row says whether it is gone.
     fn purge(
         &self,
         key: &RowKey,
