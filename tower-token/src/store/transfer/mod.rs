@@ -43,7 +43,7 @@ impl SealedStore {
     ///
     /// Its keyset opens with the outer keys of this store, or with
     /// [those that are given](Import::source_keys). For an empty store see
-    /// [`restore`](super::SealedStoreBuilder::restore).
+    /// [`restore`](crate::SealedStoreBuilder::restore).
     ///
     /// ```
     /// # use tower_token::*;
