@@ -15,6 +15,10 @@ pub(in super::super) struct Change {
     pub(in super::super) key: Vec<u8>,
     pub(in super::super) value: Option<Vec<u8>>,
     /// Whether the others count without it.
+    #[cfg_attr(
+        not(feature = "sled"),
+        expect(dead_code, reason = "redb writes all at once")
+    )]
     pub(in super::super) is_hint: bool,
 }
 

@@ -30,7 +30,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(super) use self::disk::Disk;
-pub(super) use self::engine::{Change, Engine, damaged, from_io, guarded};
+#[cfg(feature = "sled")]
+pub(super) use self::engine::guarded;
+pub(super) use self::engine::{Change, Engine, damaged, from_io};
 pub(super) use self::folder::Folder;
 
 use self::disk::Real;
