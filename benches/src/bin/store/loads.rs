@@ -25,8 +25,8 @@ pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>
     let samples = samples?;
     runtime.block_on(async {
         let mut saves = JoinSet::new();
-        for sample in samples.iter().cloned() {
-            let sealed = sealed.clone();
+        for sample in &samples {
+            let (sealed, sample) = (sealed.clone(), Arc::clone(sample));
             saves.spawn(async move { sample.save(&sealed, Expected::Absent).await });
         }
         let saves = saves.join_all().await;
