@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use zeroize::Zeroizing;
-
 #[cfg(fuzzing)]
 use super::codec::{RECORD, WireRecord, read, size, write};
 use super::contract::{Expected, Group, RowKey, SaveOutcome};
@@ -40,9 +38,9 @@ pub fn sealed(text: &[u8]) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// Opens what `sealed` made.
-pub fn opened(record: &[u8]) -> Result<Zeroizing<Vec<u8>>, Error> {
-    in_place(|key, place| seal::open(key, place, record))
+/// Opens what `sealed` made, and shows it.
+pub fn opened<T>(record: &[u8], show: impl FnOnce(&[u8]) -> T) -> Result<T, Error> {
+    in_place(|key, place| Ok(show(&seal::open(key, place, record)?)))
 }
 
 fn in_place<T>(work: impl FnOnce(&Key, Place<'_>) -> T) -> T {
