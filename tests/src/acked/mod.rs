@@ -1,6 +1,6 @@
-//! A child process saves and removes rows, and says of each when it begins and when it is acknowledged; its
-//! parent keeps the books, stops it at the worst moment, and has a fresh child look at
-//! what is left.
+//! A child process saves and removes rows, and says of each when it begins and when it is
+//! acknowledged; its parent keeps the books, stops it at the worst moment, and has a fresh child
+//! look at what is left.
 //!
 //! What the child prints, a line each:
 //!

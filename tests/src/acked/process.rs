@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::Duration;
 
-use super::Task;
+use super::{Books, Task};
 use crate::BoxError;
 
 /// An open that takes longer than this is a failed one.
@@ -75,6 +75,23 @@ impl Process {
     /// Whether it came as far as to say this, as its next line.
     pub fn says(&self, line: &str) -> bool {
         self.line().as_deref() == Some(line)
+    }
+
+    /// Hears what one that [looks](Task::Look) has to say.
+    pub fn look(mut self, books: &mut Books) -> Result<(), BoxError> {
+        if !self.says("opening") || !self.says("ready") {
+            books.totals.failed_opens += 1;
+            return Ok(());
+        }
+        loop {
+            let line = self.line().ok_or("the child stopped looking")?;
+            if line == "done" {
+                return self.end().map(drop);
+            }
+            if !books.compare(&line) {
+                return Err(format!("not understood: {line}").into());
+            }
+        }
     }
 
     /// Its number in the system.

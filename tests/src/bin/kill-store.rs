@@ -136,18 +136,5 @@ fn kill(store: &str, folder: &Path, books: &mut Books) -> Result<u64, BoxError> 
 
 /// Has a fresh process look at every row.
 fn look(store: &str, folder: &Path, books: &mut Books) -> Result<(), BoxError> {
-    let mut child = Process::start(store, Task::Look, folder)?;
-    if !child.says("opening") || !child.says("ready") {
-        books.totals.failed_opens += 1;
-        return Ok(());
-    }
-    loop {
-        let line = child.line().ok_or("the child stopped looking")?;
-        if line == "done" {
-            return child.end().map(drop);
-        }
-        if !books.compare(&line) {
-            return Err(format!("not understood: {line}").into());
-        }
-    }
+    Process::start(store, Task::Look, folder)?.look(books)
 }

@@ -270,18 +270,5 @@ fn stop(child: &Process) -> Result<(), BoxError> {
 /// Mounts what is left, and has a fresh process look at every row.
 fn look(store: &str, image: &Path, books: &mut Books) -> Result<(), BoxError> {
     let mounted = Mounted::image(image)?;
-    let mut child = start(store, Task::Look, &store_in(&mounted))?;
-    if !child.says("opening") || !child.says("ready") {
-        books.totals.failed_opens += 1;
-        return Ok(());
-    }
-    loop {
-        let line = child.line().ok_or("the child stopped looking")?;
-        if line == "done" {
-            return child.end().map(drop);
-        }
-        if !books.compare(&line) {
-            return Err(format!("not understood: {line}").into());
-        }
-    }
+    start(store, Task::Look, &store_in(&mounted))?.look(books)
 }

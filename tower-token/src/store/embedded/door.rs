@@ -20,7 +20,7 @@ pub(super) struct Door<E> {
 
 enum State<E> {
     Open(Box<Rows<E>>),
-    /// Because of this, for now, and as what callers are told.
+    /// It failed: the reason, and the kind of error that callers get until it is open again.
     Away(Arc<StoreError>, StoreErrorKind),
     /// For good.
     Gone,
