@@ -32,22 +32,22 @@ const MARKS: [&str; 8] = [
 /// new name has to be added here, and to a test below if a secret could get into it.
 const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthServer \
     AuthServerBuilder Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService \
-    Buffered ByteStore Case ClientAssertion Clock CloneBody Counts DataKey DataKeyState \
-    Durability Error ErrorKind Event EventKind Events Expected Export Fault Fingerprint \
-    Freshness Grant GrantKey GrantState Group Import IntoProvider InvalidMeshPayload \
-    InvalidTokenResponse Issued JsonBody KeyProvider KeyRing KeyRotation Lease LeaseOwner \
-    LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker MeshCounts MeshGrant MeshLink \
-    MeshPayload MeshServer MeshServerBuilder MultiProcess NoReplay NotSent OAuth2 Outcome \
-    PeekedBody Placement Provider ReauthReason Recovery RedbStore RefreshError RefreshRequest \
-    RefreshWindow Refresher RefusalFuture RefusalLayer RefusalService Replay ReplayAgain \
-    ReplayBody ReplayBodyError Report ReqwestFuture ReqwestService ResponseFuture Revoker \
-    Rewrap RewrapProgress Rotation Row RowKey SaveOutcome SealedRow SealedStore \
-    SealedStoreBuilder SealedToken Secret SendWith SendWithFuture Serial SharedStore \
-    SharedUserTokenStore SingleProcess SledStore StoreCopy StoreError StoreErrorKind Suite \
-    SweepAction SweepItem SweepReport SystemClock Timestamp TokenClient TokenClientBuilder \
-    TokenClientFuture TokenHeader TokenKey TokenLayer TokenManager TokenManagerBuilder \
-    TokenRefused TokenRequest TokenResponse TokenService TokenServiceError TransferProgress \
-    UserTokenStore Verdict VerdictRule Version";
+    Buffered ByteStore Case ClientAssertion Clock CloneBody CodeExchange CodeRequest Counts \
+    DataKey DataKeyState Durability Error ErrorKind Event EventKind Events Expected Export \
+    Fault Fingerprint Freshness Grant GrantKey GrantState Group Import IntoProvider \
+    InvalidMeshPayload InvalidTokenResponse Issued JsonBody KeyProvider KeyRing KeyRotation \
+    Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker MeshCounts \
+    MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder MetadataClient MultiProcess \
+    NoReplay NotSent OAuth2 Outcome PeekedBody Placement Provider ReauthReason Recovery \
+    RedbStore RefreshError RefreshRequest RefreshWindow Refresher RefusalFuture RefusalLayer \
+    RefusalService Replay ReplayAgain ReplayBody ReplayBodyError Report ReqwestFuture \
+    ReqwestService ResponseFuture Revoker Rewrap RewrapProgress Rotation Row RowKey SaveOutcome \
+    SealedRow SealedStore SealedStoreBuilder SealedToken Secret SendWith SendWithFuture Serial \
+    SharedStore SharedUserTokenStore SingleProcess SledStore StoreCopy StoreError \
+    StoreErrorKind Suite SweepAction SweepItem SweepReport SystemClock Timestamp TokenClient \
+    TokenClientBuilder TokenClientFuture TokenHeader TokenKey TokenLayer TokenManager \
+    TokenManagerBuilder TokenRefused TokenRequest TokenResponse TokenService TokenServiceError \
+    TransferProgress UserTokenStore Verdict VerdictRule Version";
 
 #[test]
 fn every_exported_name_is_known_here() {
@@ -136,6 +136,13 @@ async fn no_type_error_or_event_prints_a_secret() {
             .transport(transport);
         leaks.check_debug("OAuth2", &provider);
         leaks.check_debug("Provider", &provider.clone().into_provider().unwrap());
+        let exchange = provider.code_exchange().unwrap();
+        leaks.check_debug("CodeExchange", &exchange);
+        let code = CodeRequest::new(MARKS[0], API).code_verifier(MARKS[3]);
+        leaks.check_debug("CodeRequest", &code);
+        if let Err(error) = exchange.exchange(code).await {
+            leaks.check_error("Error", &error);
+        }
         let ring = KeyRing::generate().unwrap();
         let keys = ring.encode();
         let leaks_of_keys = Leaks::new([keys.expose()]);

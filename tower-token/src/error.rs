@@ -42,6 +42,9 @@ pub enum ErrorKind {
     NeedsReauth,
     /// The token service asks the user for something first, such as a second factor.
     UserAction,
+    /// The authorization code is no good: used before, too old, or meant for another redirect
+    /// URI. The user has to begin anew.
+    CodeRefused,
     /// A request reached the layer without a grant key.
     MissingKey,
     /// A request names another grant than the one its client is bound to.
@@ -154,9 +157,10 @@ impl Error {
     /// What to do about it.
     pub fn recovery(&self) -> Recovery {
         match self.0.kind {
-            ErrorKind::NotConnected | ErrorKind::NeedsReauth | ErrorKind::UserAction => {
-                Recovery::Reauthenticate
-            }
+            ErrorKind::NotConnected
+            | ErrorKind::NeedsReauth
+            | ErrorKind::UserAction
+            | ErrorKind::CodeRefused => Recovery::Reauthenticate,
             ErrorKind::TokenService
             | ErrorKind::Timeout
             | ErrorKind::Store

@@ -134,9 +134,9 @@ pub use self::layer::{
 };
 pub use self::manager::{SweepAction, SweepItem, SweepReport, TokenManager, TokenManagerBuilder};
 pub use self::provider::{
-    AssertionClaims, ClientAssertion, IntoProvider, InvalidMeshPayload, LinkTokenRequest, Mesh,
-    MeshGrant, MeshLink, MeshPayload, NotSent, OAuth2, Provider, RefreshError, RefreshRequest,
-    Refresher, Revoker, Rotation, Verdict, VerdictRule,
+    AssertionClaims, ClientAssertion, CodeExchange, CodeRequest, IntoProvider, InvalidMeshPayload,
+    LinkTokenRequest, Mesh, MeshGrant, MeshLink, MeshPayload, MetadataClient, NotSent, OAuth2,
+    Provider, RefreshError, RefreshRequest, Refresher, Revoker, Rotation, Verdict, VerdictRule,
 };
 pub use self::secret::Secret;
 pub use self::store::contract::byte_store::{

@@ -37,6 +37,10 @@ impl BackChannel {
         }
     }
 
+    pub(super) fn client_id(&self) -> &str {
+        self.client.id()
+    }
+
     /// Posts a form as the client; `audience` is whom a signed assertion is for.
     async fn post(
         &self,
@@ -56,9 +60,19 @@ impl BackChannel {
         sent.map_err(|error| judge(Err(error), now(), &self.rules))
     }
 
-    /// What an answer means that is not what was asked for.
-    fn judge(&self, answer: &Answer) -> RefreshError {
-        judge(Ok(answer), now(), &self.rules)
+    /// Posts a form to the token endpoint, whose answer holds tokens.
+    pub(super) async fn tokens(
+        &self,
+        endpoint: &Uri,
+        audience: &str,
+        parameters: Vec<(&str, &str)>,
+    ) -> Result<TokenResponse, RefreshError> {
+        let answer = self.post(endpoint, audience, parameters).await?;
+        let judged = judge(Ok(&answer), now(), &self.rules);
+        if !answer.status.is_success() {
+            return Err(judged);
+        }
+        TokenResponse::from_json(&answer.body).map_err(|error| judged.with_source(error))
     }
 
     fn request(&self, endpoint: &Uri, parameters: &[(&str, &str)]) -> Request<Bytes> {
@@ -105,15 +119,9 @@ impl Refresher for RefreshGrant {
             ("grant_type", "refresh_token"),
             ("refresh_token", request.refresh_token.expose()),
         ];
-        let answer = self
-            .channel
-            .post(&self.endpoint, &self.audience, parameters)
-            .await?;
-        let judged = self.channel.judge(&answer);
-        if !answer.status.is_success() {
-            return Err(judged);
-        }
-        TokenResponse::from_json(&answer.body).map_err(|error| judged.with_source(error))
+        self.channel
+            .tokens(&self.endpoint, &self.audience, parameters)
+            .await
     }
 }
 

@@ -142,6 +142,15 @@ impl ClientAuth {
         Some(header)
     }
 
+    pub(crate) fn id(&self) -> &str {
+        match self {
+            Self::Public { id }
+            | Self::Basic { id, .. }
+            | Self::Post { id, .. }
+            | Self::Assertion { id, .. } => id,
+        }
+    }
+
     /// The body's parameters that this method adds.
     pub(crate) fn parameters(&self) -> Vec<(&'static str, &str)> {
         match self {
@@ -186,15 +195,15 @@ impl ClientAuth {
 
 impl fmt::Debug for ClientAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (method, id) = match self {
-            Self::Public { id } => ("none", id.as_str()),
-            Self::Basic { id, .. } => ("client_secret_basic", id.as_str()),
-            Self::Post { id, .. } => ("client_secret_post", id.as_str()),
-            Self::Assertion { id, .. } => ("assertion", id.as_str()),
+        let method = match self {
+            Self::Public { .. } => "none",
+            Self::Basic { .. } => "client_secret_basic",
+            Self::Post { .. } => "client_secret_post",
+            Self::Assertion { .. } => "assertion",
         };
         f.debug_struct("ClientAuth")
             .field("method", &method)
-            .field("id", &id)
+            .field("id", &self.id())
             .finish_non_exhaustive()
     }
 }

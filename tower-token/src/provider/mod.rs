@@ -2,7 +2,9 @@
 
 mod back_channel;
 mod client_auth;
+mod code_exchange;
 mod mesh;
+mod metadata;
 mod oauth2;
 mod policy;
 #[cfg(feature = "oauth2-http")]
@@ -17,11 +19,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 pub use self::client_auth::{AssertionClaims, ClientAssertion};
+pub use self::code_exchange::{CodeExchange, CodeRequest};
 #[cfg(fuzzing)]
 pub(crate) use self::mesh::fuzzing;
 pub use self::mesh::{
     InvalidMeshPayload, LinkTokenRequest, Mesh, MeshGrant, MeshLink, MeshPayload,
 };
+pub use self::metadata::MetadataClient;
 pub use self::oauth2::OAuth2;
 pub(crate) use self::policy::Policy;
 use self::policy::policy_setters;

@@ -10,11 +10,12 @@ use tower_service::Service;
 
 use super::back_channel::{BackChannel, RefreshGrant, RevokeToken};
 use super::client_auth::{ClientAssertion, ClientAuth};
+use super::code_exchange::CodeExchange;
 use super::policy::{Policy, policy_setters};
 use super::transport::{ServiceTransport, Transport};
 use super::verdict::VerdictRule;
 use super::{DynRevoker, IntoProvider, Provider, config};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::origin::Origin;
 use crate::secret::Secret;
 
@@ -150,23 +151,54 @@ impl OAuth2 {
     policy_setters!();
 }
 
-impl IntoProvider for OAuth2 {
-    fn into_provider(self) -> Result<Provider, Error> {
+/// The token service as it is spoken to.
+struct Connected {
+    endpoint: Uri,
+    channel: Arc<BackChannel>,
+    revoker: Option<RevokeToken>,
+}
+
+impl OAuth2 {
+    /// What exchanges authorization codes (RFC 6749 section 4.1.3), with the same endpoint,
+    /// client and transport.
+    ///
+    /// ```
+    /// use tower_token::OAuth2;
+    ///
+    /// let google = OAuth2::new("google", "https://oauth2.googleapis.com/token")
+    ///     .client_secret_post("client-id", "client-secret");
+    /// # #[cfg(feature = "oauth2-http")]
+    /// assert_eq!(google.code_exchange()?.client_id(), "client-id");
+    /// // And then `google` goes to the manager's builder.
+    /// # Ok::<(), tower_token::Error>(())
+    /// ```
+    pub fn code_exchange(&self) -> Result<CodeExchange, Error> {
+        let Connected {
+            endpoint,
+            channel,
+            revoker,
+        } = self.connected()?;
+        let limit = self.policy.exchange_timeout;
+        let name = Arc::clone(&self.name);
+        Ok(CodeExchange::new(name, limit, endpoint, channel, revoker))
+    }
+
+    fn connected(&self) -> Result<Connected, Error> {
         let name = &self.name;
         let endpoint = endpoint(name, "token", &self.token_endpoint)?;
         let revocation = match &self.revocation_endpoint {
             Some(url) => Some(self::endpoint(name, "revocation", url)?),
             None => None,
         };
-        let client = self.client.ok_or_else(|| {
+        let client = self.client.clone().ok_or_else(|| {
             config(
                 name,
                 "name the client: add .client_secret_basic(id, secret), .client_secret_post(id, \
                  secret), .client_assertion(id, signer) or .public_client(id)",
             )
         })?;
-        let transport = match self.transport {
-            Some(transport) => transport,
+        let transport = match &self.transport {
+            Some(transport) => Arc::clone(transport),
             None => default_transport(name, endpoint.scheme_str() == Some("http"))?,
         };
         if self.rules.iter().any(|rule| !rule.is_narrowed()) {
@@ -176,20 +208,29 @@ impl IntoProvider for OAuth2 {
                  .empty_body to it",
             ));
         }
-        let channel = BackChannel::new(client, transport, self.rules);
-        let channel = Arc::new(channel);
-        let revoker = revocation.map(|revocation| -> Arc<dyn DynRevoker> {
-            Arc::new(RevokeToken::new(
-                revocation,
-                &endpoint,
-                Arc::clone(&channel),
-            ))
-        });
+        let channel = Arc::new(BackChannel::new(client, transport, self.rules.clone()));
+        let revoker = revocation
+            .map(|revocation| RevokeToken::new(revocation, &endpoint, Arc::clone(&channel)));
+        Ok(Connected {
+            endpoint,
+            channel,
+            revoker,
+        })
+    }
+}
+
+impl IntoProvider for OAuth2 {
+    fn into_provider(self) -> Result<Provider, Error> {
+        let Connected {
+            endpoint,
+            channel,
+            revoker,
+        } = self.connected()?;
         let provider = Provider {
             name: self.name,
             policy: self.policy,
             refresher: Arc::new(RefreshGrant::new(endpoint, channel)),
-            revoker,
+            revoker: revoker.map(|revoker| -> Arc<dyn DynRevoker> { Arc::new(revoker) }),
         };
         provider.check()?;
         Ok(provider)
@@ -203,30 +244,12 @@ pub(super) fn endpoint(provider: &str, which: &str, url: &str) -> Result<Uri, Er
     Ok(uri)
 }
 
-#[cfg(feature = "oauth2-http")]
 pub(super) fn default_transport(
     provider: &str,
     loopback: bool,
 ) -> Result<Arc<dyn Transport>, Error> {
-    match super::reqwest::ReqwestTransport::new(loopback) {
-        Ok(transport) => Ok(Arc::new(transport)),
-        Err(error) => Err(Error::with_source(
-            ErrorKind::Config,
-            format!("provider {provider:?}: the back channel could not be set up"),
-            error,
-        )),
-    }
-}
-
-#[cfg(not(feature = "oauth2-http"))]
-pub(super) fn default_transport(provider: &str, _: bool) -> Result<Arc<dyn Transport>, Error> {
-    Err(Error::new(
-        ErrorKind::Config,
-        format!(
-            "provider {provider:?} has no back channel: add .transport(service), or enable the \
-             feature \"oauth2-http\""
-        ),
-    ))
+    let whose = format!("provider {provider:?}");
+    super::transport::default_transport(&whose, "add .transport(service)", loopback)
 }
 
 impl fmt::Debug for OAuth2 {

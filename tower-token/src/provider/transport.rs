@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -12,6 +13,8 @@ use http_body::Body;
 use parking_lot::Mutex;
 use tower_service::Service;
 use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind};
 
 pub(crate) type BoxError = Box<dyn StdError + Send + Sync>;
 pub(crate) type SendFuture<'a> =
@@ -132,6 +135,36 @@ where
             })
         })
     }
+}
+
+/// Reqwest, for a service on this machine if it is `loopback`.
+#[cfg(feature = "oauth2-http")]
+pub(super) fn default_transport(
+    whose: &str,
+    _instead: &str,
+    loopback: bool,
+) -> Result<Arc<dyn Transport>, Error> {
+    match super::reqwest::ReqwestTransport::new(loopback) {
+        Ok(transport) => Ok(Arc::new(transport)),
+        Err(error) => Err(Error::with_source(
+            ErrorKind::Config,
+            format!("{whose}: the back channel could not be set up"),
+            error,
+        )),
+    }
+}
+
+/// There is none; `instead` says what to do.
+#[cfg(not(feature = "oauth2-http"))]
+pub(super) fn default_transport(
+    whose: &str,
+    instead: &str,
+    _loopback: bool,
+) -> Result<Arc<dyn Transport>, Error> {
+    Err(Error::new(
+        ErrorKind::Config,
+        format!("{whose} has no back channel: {instead}, or enable the feature \"oauth2-http\""),
+    ))
 }
 
 async fn collect<B>(body: B) -> Result<Zeroizing<Vec<u8>>, TransportError>

@@ -273,10 +273,18 @@ fn common(status: StatusCode, error: Option<&str>) -> Verdict {
         (500..=599 | 408, _) => Verdict::Ambiguous,
         // Followed, a redirect would replay the secrets to another place.
         (300..=399, _) => Verdict::Misconfigured,
-        // The latter two as GitHub and Slack call it.
-        (400..=499, Some("invalid_grant" | "bad_refresh_token" | "invalid_refresh_token")) => {
-            Verdict::Dead
-        }
+        // The others as GitHub and Slack call it, of refresh tokens and of codes.
+        (
+            400..=499,
+            Some(
+                "invalid_grant"
+                | "bad_refresh_token"
+                | "invalid_refresh_token"
+                | "bad_verification_code"
+                | "invalid_code"
+                | "code_already_used",
+            ),
+        ) => Verdict::Dead,
         (
             400..=499,
             Some(
