@@ -173,6 +173,8 @@ mod layers;
 mod logout;
 #[cfg(feature = "mesh")]
 mod mesh;
+#[cfg(feature = "oauth")]
+mod oauth;
 mod origin;
 mod rejection;
 mod scope;
@@ -191,6 +193,8 @@ pub use self::layers::{
 pub use self::logout::{LeftGrants, LeftReason, Logout, LogoutOutcome};
 #[cfg(feature = "mesh")]
 pub use self::mesh::MeshRoutes;
+#[cfg(feature = "oauth")]
+pub use self::oauth::{Identity, OpenId, OpenIdError, OpenIdErrorKind};
 pub use self::origin::{InvalidPublicOrigin, PublicOrigin};
 pub use self::rejection::{
     Forbidden, LoginReason, LoginRequired, Misconfigured, TemporarilyUnavailable, TokenRejection,
