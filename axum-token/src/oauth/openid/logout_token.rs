@@ -180,6 +180,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_algorithm_that_is_not_advertised_is_not_taken() {
+        let provider = Provider::new();
+        provider.change_document(&json!({ "id_token_signing_alg_values_supported": ["RS256"] }));
+        let openid = provider.discovered().await;
+        let token = Signer::new(1).sign(&claims());
+        let checked = openid.check_logout_token("me", &token, seconds(NOW)).await;
+        assert_eq!(checked.err().unwrap().kind(), OpenIdErrorKind::Refused);
+        assert_eq!(provider.asked_for_keys(), 1);
+    }
+
+    #[tokio::test]
+    async fn the_key_is_the_one_that_the_header_names() {
+        let provider = Provider::new();
+        provider.publish(&[&Signer::new(1), &Signer::new(2)]);
+        let openid = provider.discovered().await;
+        for (key, accepted) in [(Signer::new(2), true), (Signer::named(2, 1), false)] {
+            let token = key.sign(&claims());
+            let checked = openid.check_logout_token("me", &token, seconds(NOW)).await;
+            assert_eq!(checked.is_ok(), accepted);
+        }
+    }
+
+    #[tokio::test]
     async fn the_header_has_to_be_of_a_logout_token() {
         let key = Signer::new(1);
         for (change, accepted) in [
