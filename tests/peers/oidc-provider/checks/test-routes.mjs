@@ -31,6 +31,8 @@ await check('reset zeroes the counts and clears the faults', async () => {
     refresh_ok: 0, refresh_failed: 0, reuse_detected: 0, grants_revoked: 0,
     refresh_ok_by_account: {}, token_requests: 0, token_auth: { basic: 0, post: 0, jwt: 0, none: 0 },
     redirects_followed: 0, api: { 200: 0, 401: 0 },
+    authorizations: 0, authorizations_denied: 0, code_ok: 0, code_failed: 0, code_replayed: 0,
+    userinfo: 0, logouts: 0, backchannel_ok: 0, backchannel_failed: 0,
   });
   assert.deepEqual((await peer.get('/test/faults')).body, { hits: 0 });
 });
