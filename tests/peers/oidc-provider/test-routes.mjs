@@ -17,6 +17,10 @@ export function testRoutes({
     return client;
   };
 
+  const idsOf = (model, account) => (
+    [...server.store.all(model, 'accountId', account)].map(({ jti }) => jti)
+  );
+
   // A client that followed a redirect arrives with whatever method it likes.
   const redirectTarget = () => {
     counts.redirectFollowed();
@@ -35,15 +39,20 @@ export function testRoutes({
     },
 
     'POST /test/kill-access': async (req) => {
-      const { access_token: token } = await readJson(req);
-      return [await destroyAccessToken(server.provider, token) ? 200 : 404];
+      const { access_token: token, account } = await readJson(req);
+      const of = account === undefined ? [token] : idsOf('AccessToken', account);
+      const killed = await Promise.all(of.map((id) => destroyAccessToken(server.provider, id)));
+      return howMany(killed);
     },
 
     'POST /test/kill-grant': async (req) => {
-      const { grant_id: grantId } = await readJson(req);
-      if (!await revokeGrant(server.provider, grantId)) return [404];
-      counts.grantRevoked(grantId);
-      return [200];
+      const { grant_id: grantId, account } = await readJson(req);
+      const of = account === undefined ? [grantId] : idsOf('Grant', account);
+      return howMany(await Promise.all(of.map(async (id) => {
+        const revoked = await revokeGrant(server.provider, id);
+        if (revoked) counts.grantRevoked(id);
+        return revoked;
+      })));
     },
 
     'POST /test/end-session': async (req) => {
@@ -102,6 +111,11 @@ export function testRoutes({
     [`GET ${REDIRECT_TARGET}`]: redirectTarget,
     [`POST ${REDIRECT_TARGET}`]: redirectTarget,
   };
+}
+
+function howMany(done) {
+  const killed = done.filter(Boolean).length;
+  return [killed > 0 ? 200 : 404, { killed }];
 }
 
 function mustBeStrings(fields) {
