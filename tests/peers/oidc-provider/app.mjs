@@ -6,13 +6,17 @@ import { Counts } from './counts.mjs';
 import { Faults } from './faults.mjs';
 import { Gate } from './gate.mjs';
 import { dispatcher } from './http.mjs';
+import { Issued } from './issued.mjs';
 import { testRoutes } from './test-routes.mjs';
 import { breakTokenEndpoint } from './token-faults.mjs';
 
 export function createApp(issuer, settings) {
-  const behind = { counts: new Counts(), faults: new Faults(), gate: new Gate() };
+  const behind = {
+    counts: new Counts(), faults: new Faults(), gate: new Gate(), issued: new Issued(),
+  };
   const server = new AuthorizationServer(issuer, settings, (provider) => {
     behind.counts.listenTo(provider);
+    behind.issued.listenTo(provider);
     provider.use(breakTokenEndpoint(behind));
   });
   const parts = { server, ...behind };

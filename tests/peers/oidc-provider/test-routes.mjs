@@ -9,7 +9,7 @@ import { REDIRECT_TARGET } from './token-faults.mjs';
 const FORMATS = ['opaque', 'jwt'];
 
 export function testRoutes({
-  server, counts, faults, gate,
+  server, counts, faults, gate, issued,
 }) {
   const clientOf = async (clientId) => {
     const client = await server.provider.Client.find(clientId);
@@ -90,6 +90,8 @@ export function testRoutes({
     },
 
     'GET /test/counts': () => [200, counts],
+
+    'GET /test/issued': () => [200, issued],
 
     'POST /test/reset': () => {
       counts.reset();

@@ -73,7 +73,12 @@ await check('a person logs in and consents, and the code brings tokens', async (
   assert.equal(await meStatus(body.access_token), 200);
   const userinfo = await peer.get('/me', body.access_token);
   assert.equal(userinfo.body.email, 'alice@example.com');
-  await refreshed(body.refresh_token, 'web');
+  const next = await refreshed(body.refresh_token, 'web');
+  const issued = (await peer.get('/test/issued')).body;
+  assert.ok(issued.code.includes(code));
+  for (const kind of ['access_token', 'refresh_token', 'id_token']) {
+    assert.ok(issued[kind].includes(body[kind]) && issued[kind].includes(next[kind]), kind);
+  }
   await countsInclude({
     authorizations: 1, code_ok: 1, code_failed: 0, userinfo: 1, refresh_ok: 1,
     refresh_ok_by_account: { alice: 1 }, token_auth: { basic: 2, post: 0, jwt: 0, none: 0 },
