@@ -3,6 +3,8 @@
 mod secrets;
 mod steps;
 
+use std::time::Duration;
+
 use serde_json::Value;
 use tests::BoxError;
 use tests::oidc::Oidc;
@@ -110,14 +112,23 @@ impl Story {
         self.oidc.end_session(USER).await?;
         self.page.finds_itself_signed_out().await?;
         self.page.shot("oauth-4-logged-out-elsewhere").await?;
-        // That happens behind.
-        while self.count("grants_revoked").await? == revoked {
-            tokio::task::yield_now().await;
-        }
+        self.revoked_since(revoked).await?;
         // Not even a new page brings it back.
         self.page.open(&self.origin).await?;
         self.page.see("#sign-in").await?;
         self.counted("backchannel_failed", 0).await
+    }
+
+    /// Waits until the provider has revoked a grant more: that happens behind.
+    async fn revoked_since(&self, before: u64) -> Result<(), BoxError> {
+        let revoked = async {
+            while self.count("grants_revoked").await? == before {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            Ok(())
+        };
+        let revoked = tokio::time::timeout(Duration::from_secs(20), revoked).await;
+        revoked.map_err(|_| "the grant was not revoked")?
     }
 
     async fn refreshes(&self) -> Result<u64, BoxError> {
