@@ -1,4 +1,5 @@
-//! The return user in a real browser: real processes, a real chromium, and Mesh's own SDK.
+//! The return user, and a sign-in by OAuth, in a real browser: real processes, a real chromium,
+//! Mesh's own SDK, and oidc-provider's own pages.
 //!
 //! Needs chromium and chromedriver, and the SDK's bundle; `scripts/test` sees to that:
 //!
@@ -14,6 +15,7 @@
 mod app;
 mod chromium;
 mod left;
+mod oauth;
 mod page;
 mod recorder;
 mod sdk;
@@ -23,6 +25,7 @@ mod story;
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tests::BoxError;
 
 use crate::app::Run;
@@ -31,7 +34,7 @@ use crate::page::Page;
 use crate::recorder::Recorder;
 use crate::story::Story;
 
-/// Several times what it takes.
+/// Several times what each takes.
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Long enough to be seen alive, short enough to be waited for.
@@ -40,39 +43,56 @@ const ACCESS_TTL: Duration = Duration::from_secs(12);
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs chromium and chromedriver: cargo test -p tests --test browser -- --ignored"]
 async fn the_return_user_comes_back_without_a_login() {
-    if let Err(error) = told().await {
+    let home = tempfile::tempdir().unwrap();
+    let told = in_a_browser("failed", sdk::pages, async |page, recorder| {
+        let (port, mesh_port) = app::free_ports()?;
+        let run = Run {
+            program: app::build("return-user").await?,
+            data: home.path().join("data"),
+            port,
+            mesh_port,
+            access_ttl: ACCESS_TTL,
+        };
+        Story::new(run, page, recorder).tell().await
+    });
+    passes(told.await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs chromium and chromedriver: cargo test -p tests --test browser -- --ignored"]
+async fn a_user_signs_in_by_a_real_provider() {
+    let told = in_a_browser("oauth-failed", || Ok(Vec::new()), oauth::tell);
+    passes(told.await);
+}
+
+type OwnPages = Vec<(&'static str, &'static str, Bytes)>;
+
+/// Tells a story in a fresh browser. `failed` names a picture of where it stopped.
+async fn in_a_browser(
+    failed: &str,
+    pages: impl FnOnce() -> Result<OwnPages, BoxError>,
+    story: impl AsyncFnOnce(Page, Recorder) -> Result<(), BoxError>,
+) -> Result<(), BoxError> {
+    let profile = tempfile::tempdir()?;
+    let driver = Driver::start().await?;
+    let recorder = Recorder::start(pages()?).await?;
+    let browser = driver.browser(profile.path(), recorder.url()).await?;
+    let page = || Page {
+        driver: browser.clone(),
+    };
+    let told = tokio::time::timeout(LIMIT, story(page(), recorder)).await;
+    if !matches!(told, Ok(Ok(()))) {
+        // What is shown now may say why.
+        let _ = page().shot(failed).await;
+    }
+    browser.quit().await?;
+    told?
+}
+
+fn passes(told: Result<(), BoxError>) {
+    if let Err(error) = told {
         // What chromedriver says goes on with its own stack.
         let error = error.to_string();
         panic!("{}", error.split("stacktrace").next().unwrap_or(&error));
     }
-}
-
-async fn told() -> Result<(), BoxError> {
-    let home = tempfile::tempdir()?;
-    let driver = Driver::start().await?;
-    let (port, mesh_port) = app::free_ports()?;
-    let recorder = Recorder::start(sdk::pages()?).await?;
-    let run = Run {
-        program: app::build().await?,
-        data: home.path().join("data"),
-        port,
-        mesh_port,
-        access_ttl: ACCESS_TTL,
-    };
-    let browser = driver
-        .browser(&home.path().join("profile"), recorder.url())
-        .await?;
-    let page = Page {
-        driver: browser.clone(),
-    };
-    let told = tokio::time::timeout(LIMIT, Story::new(run, page, recorder).tell()).await;
-    if !matches!(told, Ok(Ok(()))) {
-        let page = Page {
-            driver: browser.clone(),
-        };
-        // What is shown now may say why.
-        let _ = page.shot("failed").await;
-    }
-    browser.quit().await?;
-    told?
 }

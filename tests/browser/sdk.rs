@@ -15,7 +15,7 @@ pub fn pages() -> Result<Vec<(&'static str, &'static str, Bytes)>, BoxError> {
     let bundle = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/mesh/dist/web-link-sdk.js");
     let bundle = std::fs::read(bundle).map_err(|_| {
         "the SDK's bundle is missing: npm ci --prefix tests/peers/mesh --ignore-scripts && \
-         npm run --prefix tests/peers/mesh bundle"
+         npm run --prefix tests/peers/mesh build"
     })?;
     let html = Bytes::from_static(include_bytes!("sdk.html"));
     Ok(vec![

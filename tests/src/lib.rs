@@ -15,6 +15,7 @@ pub mod leaks;
 pub mod mesh;
 pub mod mounted;
 pub mod oidc;
+pub mod person;
 pub mod recorder;
 pub mod tables;
 pub mod unsynced;

@@ -25,6 +25,17 @@ impl Oidc {
     /// Starts a server on a free loopback port whose access tokens live `access_ttl`
     /// seconds (up to one less, since it counts in whole ones).
     pub async fn start(access_ttl: u32) -> Result<Self, BoxError> {
+        Self::spawn(access_ttl, None).await
+    }
+
+    /// The same, for an app at `origin` (as `http://localhost:8080`) that signs users in as the
+    /// client `web`, with the secret `web-secret`. It calls the server `op`: the redirect URI is
+    /// `{origin}/auth/op/callback`.
+    pub async fn start_for_web(access_ttl: u32, origin: &str) -> Result<Self, BoxError> {
+        Self::spawn(access_ttl, Some(origin)).await
+    }
+
+    async fn spawn(access_ttl: u32, web_origin: Option<&str>) -> Result<Self, BoxError> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/oidc-provider");
         if !folder.join("node_modules").is_dir() {
             return Err(
@@ -37,6 +48,7 @@ impl Oidc {
             .arg("server.mjs")
             .current_dir(folder)
             .env("ACCESS_TTL", access_ttl.to_string())
+            .envs(web_origin.map(|origin| ("WEB_ORIGIN", origin)))
             // It ends when this closes, so it never outlives the test.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -98,6 +110,44 @@ impl Oidc {
     /// What the server counted.
     pub async fn counts(&self) -> Result<Value, BoxError> {
         self.call(Method::GET, "/test/counts", Bytes::new()).await
+    }
+
+    /// Everything that it issued: arrays of `code`, `access_token`, `refresh_token` and
+    /// `id_token`.
+    pub async fn issued(&self) -> Result<Value, BoxError> {
+        self.call(Method::GET, "/test/issued", Bytes::new()).await
+    }
+
+    /// Moves the client `web` to an app at `origin`, which calls this server `provider`.
+    pub async fn register_web(&self, origin: &str, provider: &str) -> Result<(), BoxError> {
+        let wanted = json!({ "origin": origin, "provider": provider });
+        self.post("/test/web-origin", &wanted).await.map(drop)
+    }
+
+    /// Ends the account's sessions here, as a logout does: clients are told by their back
+    /// channels before this returns. An error if one did not take it.
+    pub async fn end_session(&self, account: &str) -> Result<(), BoxError> {
+        let whose = json!({ "account": account });
+        let did = self.post("/test/end-session", &whose).await?;
+        match (did["sessions"].as_u64(), did["failed"].as_array()) {
+            (Some(1..), Some(failed)) if failed.is_empty() => Ok(()),
+            _ => Err(format!("of the end of {account}'s sessions: {did}").into()),
+        }
+    }
+
+    /// A logout token that was not sent. `wanted` has at least `account`; see the server's
+    /// README for what else.
+    pub async fn logout_token(&self, wanted: &Value) -> Result<String, BoxError> {
+        let token = self.post("/test/logout-token", wanted).await?;
+        let token = token["logout_token"].as_str();
+        Ok(token.ok_or("no logout token")?.to_owned())
+    }
+
+    /// A new key signs from here on. The former ones stay published unless they are to be
+    /// forgotten.
+    pub async fn rotate_keys(&self, forget: bool) -> Result<(), BoxError> {
+        let how = json!({ "forget": forget });
+        self.post("/test/rotate-keys", &how).await.map(drop)
     }
 
     /// Replaces the faults of the token endpoint.

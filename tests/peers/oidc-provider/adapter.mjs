@@ -4,8 +4,12 @@
 
 import { errors } from 'oidc-provider';
 
-// The library's own words for a spent refresh token, see its refresh_token.js.
-export const ALREADY_USED = 'refresh token already used';
+// The library's own words for what was spent before, see its refresh_token.js and
+// authorization_code.js.
+export const ALREADY_USED = {
+  RefreshToken: 'refresh token already used',
+  AuthorizationCode: 'authorization code already consumed',
+};
 
 // What is issued under a grant and must not outlive it.
 const ISSUED_UNDER_A_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken']);
@@ -26,13 +30,16 @@ export class Store {
   }
 
   search(model, property, value) {
+    return this.all(model, property, value).next().value;
+  }
+
+  * all(model, property, value) {
     for (const record of this.#records.values()) {
       const live = Date.now() < record.expiresAt;
       if (live && record.model === model && record.payload[property] === value) {
-        return record.payload;
+        yield record.payload;
       }
     }
-    return undefined;
   }
 
   delete(model, id) {
@@ -81,16 +88,17 @@ export class Adapter {
   }
 
   // The library looks at `consumed` some awaits before it calls this, so two
-  // requests may both have seen the token unspent. Here exactly one of them
-  // wins. The other gets what the library does to a token it sees was spent:
-  // the grant is revoked, and the same error is answered.
+  // requests may both have seen the token, or the code, unspent. Here exactly
+  // one of them wins. The other gets what the library does to one it sees was
+  // spent: the grant is revoked, and the same error is answered.
   async consume(id) {
     const stored = this.#store.get(this.#model, id);
-    if (!stored) throw new errors.InvalidGrant('refresh token not found');
+    if (!stored) throw new errors.InvalidGrant(`no such ${this.#model}`);
     if (stored.consumed) {
       this.#store.deleteIssuedUnder(stored.grantId);
       this.#store.delete('Grant', stored.grantId);
-      throw new errors.InvalidGrant(ALREADY_USED);
+      const error = new errors.InvalidGrant(ALREADY_USED[this.#model]);
+      throw Object.assign(error, { revoked: stored.grantId });
     }
     stored.consumed = Math.floor(Date.now() / 1000);
   }

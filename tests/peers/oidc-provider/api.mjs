@@ -2,7 +2,7 @@
 
 import { createHash } from 'node:crypto';
 
-import { jwtVerify } from 'jose';
+import { createLocalJWKSet, jwtVerify } from 'jose';
 
 import { API_RESOURCE } from './configuration.mjs';
 import { BadRequest, readBody } from './http.mjs';
@@ -11,7 +11,7 @@ const INSUFFICIENT_SCOPE = {
   'WWW-Authenticate': 'Bearer error="insufficient_scope", scope="admin"',
 };
 
-export function apiRoutes({ provider, key, counts }) {
+export function apiRoutes({ server, counts }) {
   const counted = (handler) => async (req, url) => {
     const answer = await handler(req, url);
     counts.apiAnswer(answer[0]);
@@ -30,7 +30,7 @@ export function apiRoutes({ provider, key, counts }) {
   });
 
   async function subjectOf(value) {
-    const token = await provider.AccessToken.find(value);
+    const token = await server.provider.AccessToken.find(value);
     if (token) return token.accountId;
     return jwtSubject(value);
   }
@@ -38,8 +38,9 @@ export function apiRoutes({ provider, key, counts }) {
   // As any API does that trusts signatures: a JWT is good until it expires,
   // whatever has become of its grant.
   async function jwtSubject(value) {
-    const expected = { issuer: provider.issuer, audience: API_RESOURCE, typ: 'at+jwt' };
-    const verified = await jwtVerify(value, key.publicKey, expected).catch(() => undefined);
+    const expected = { issuer: server.provider.issuer, audience: API_RESOURCE, typ: 'at+jwt' };
+    const keys = createLocalJWKSet(server.published);
+    const verified = await jwtVerify(value, keys, expected).catch(() => undefined);
     return verified?.payload.sub;
   }
 

@@ -2,6 +2,6 @@
 
 // One group after the other: they share one server, and so its counts and
 // faults. The last one ends it.
-for (const group of ['library', 'test-routes', 'api', 'faults', 'process']) {
+for (const group of ['library', 'test-routes', 'web', 'api', 'faults', 'process']) {
   await import(`./checks/${group}.mjs`);
 }

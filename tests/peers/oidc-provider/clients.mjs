@@ -1,4 +1,5 @@
-// The registered clients: one for each way a client may authenticate.
+// The registered clients: one for each way a client may authenticate, and one
+// that signs users in.
 
 const common = {
   grant_types: ['authorization_code', 'refresh_token'],
@@ -54,3 +55,17 @@ export const clients = [
     },
   },
 ];
+
+// Its routes are those of axum-token at "/auth", where it calls this server `name`.
+export function webClient(origin, name = 'op') {
+  return {
+    ...common,
+    client_id: 'web',
+    client_secret: 'web-secret',
+    token_endpoint_auth_method: 'client_secret_basic',
+    redirect_uris: [`${origin}/auth/${name}/callback`],
+    post_logout_redirect_uris: [`${origin}/`],
+    backchannel_logout_uri: `${origin}/auth/${name}/backchannel-logout`,
+    backchannel_logout_session_required: true,
+  };
+}

@@ -1,9 +1,9 @@
 // The library's configuration. Everything it would otherwise warn about as a
 // development default is set here.
 
-import { randomBytes } from 'node:crypto';
+import { lookup } from 'node:dns';
 
-import { Adapter, Store } from './adapter.mjs';
+import { Adapter } from './adapter.mjs';
 import { clients } from './clients.mjs';
 import { SIGNING_ALG } from './keys.mjs';
 
@@ -19,20 +19,37 @@ export const apiResourceServer = {
   jwt: { sign: { alg: SIGNING_ALG } },
 };
 
-export function configuration(key, { accessTtl, refreshTtl }) {
-  const store = new Store();
+export function configuration({
+  store, keys, cookieKeys, web, accessTtl, refreshTtl,
+}) {
   return {
     adapter: (model) => new Adapter(model, store),
-    clients,
+    clients: [...clients, web],
     clientDefaults: { id_token_signed_response_alg: SIGNING_ALG },
     // By default the library takes a token for 15 seconds past its expiry.
     clockTolerance: 0,
-    cookies: { keys: [randomBytes(32).toString('hex')] },
-    jwks: key.jwks,
+    // Browsers keep a cookie with SameSite=None only if it is Secure, which
+    // takes https.
+    cookies: { keys: cookieKeys, long: { sameSite: 'lax' } },
+    jwks: { keys },
     scopes: ['openid', 'offline_access', 'api'],
+    claims: {
+      openid: ['sub'],
+      email: ['email', 'email_verified'],
+      profile: ['name'],
+    },
+    // As most providers do: what a scope tells stands in the ID token.
+    conformIdTokenClaims: false,
     // Any name is an account: tests make up as many as they like.
-    findAccount: (ctx, sub) => ({ accountId: sub, claims: async () => ({ sub }) }),
+    findAccount: (ctx, sub) => ({ accountId: sub, claims: () => claimsOf(sub) }),
+    // Also without offline_access, which the library takes away from a request
+    // without prompt=consent. Such a refresh token ends with the session.
+    issueRefreshToken: (ctx, client) => client.grantTypeAllowed('refresh_token'),
     rotateRefreshToken: true,
+    // `localhost` may mean ::1 first, where nothing listens.
+    httpOptions: () => ({
+      dnsLookup: (name, options, done) => lookup(name, { ...options, family: 4 }, done),
+    }),
     ttl: {
       AccessToken: accessTtl,
       RefreshToken: refreshTtl,
@@ -44,8 +61,10 @@ export function configuration(key, { accessTtl, refreshTtl }) {
       Session: DAY,
     },
     features: {
-      devInteractions: { enabled: false },
-      rpInitiatedLogout: { enabled: false },
+      // The login and consent pages that come with the library.
+      devInteractions: { enabled: true },
+      rpInitiatedLogout: { enabled: true },
+      backchannelLogout: { enabled: true },
       revocation: { enabled: true },
       introspection: { enabled: true, allowedPolicy: mayIntrospect },
       resourceIndicators: {
@@ -56,6 +75,12 @@ export function configuration(key, { accessTtl, refreshTtl }) {
         getResourceServerInfo: () => apiResourceServer,
       },
     },
+  };
+}
+
+async function claimsOf(sub) {
+  return {
+    sub, name: sub, email: `${sub}@example.com`, email_verified: true,
   };
 }
 

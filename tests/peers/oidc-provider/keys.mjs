@@ -1,13 +1,16 @@
-// The key that signs ID tokens and JWT access tokens: a new one at each start.
+// A key that signs ID tokens, logout tokens and JWT access tokens: a new one at
+// each start, and whenever a test asks for one.
 
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
 
 export const SIGNING_ALG = 'ES256';
 
 export function newSigningKey() {
-  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return {
-    jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), use: 'sig', alg: SIGNING_ALG }] },
-    publicKey,
-  };
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const jwk = privateKey.export({ format: 'jwk' });
+  return { ...jwk, use: 'sig', alg: SIGNING_ALG, kid: randomUUID() };
+}
+
+export function publicPart({ d, ...jwk }) {
+  return jwk;
 }

@@ -5,11 +5,13 @@ import { once } from 'node:events';
 import http from 'node:http';
 
 import { createApp } from './app.mjs';
+import { dropNotices } from './notices.mjs';
 import { settingsFrom } from './settings.mjs';
 
 // Stdout carries the ready line and nothing else. The library prints its
 // notices with console.info, so the console as a whole goes to stderr.
 globalThis.console = new Console(process.stderr, process.stderr);
+dropNotices(globalThis.console);
 
 const exit = () => process.exit(0);
 process.once('SIGTERM', exit);

@@ -5,6 +5,7 @@ export function settingsFrom(env) {
     port: wholeNumber(env, 'PORT', 0, 0),
     accessTtl: wholeNumber(env, 'ACCESS_TTL', 60, 1),
     refreshTtl: wholeNumber(env, 'REFRESH_TTL', 86400, 1),
+    webOrigin: origin(env, 'WEB_ORIGIN', 'http://localhost'),
   };
 }
 
@@ -15,4 +16,16 @@ function wholeNumber(env, name, fallback, least) {
     throw new Error(`${name} must be a whole number of at least ${least}, not "${env[name]}"`);
   }
   return value;
+}
+
+function origin(env, name, fallback) {
+  const value = env[name] ?? fallback;
+  if (!isOrigin(value)) {
+    throw new Error(`${name} must be an origin such as "http://localhost:8080", not "${value}"`);
+  }
+  return value;
+}
+
+export function isOrigin(value) {
+  return typeof value === 'string' && URL.canParse(value) && new URL(value).origin === value;
 }

@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import http from 'node:http';
 import { fileURLToPath } from 'node:url';
 
-import { clients } from '../clients.mjs';
+import { clients, webClient } from '../clients.mjs';
 
 export class Peer {
   stdout = '';
@@ -76,7 +76,8 @@ export class Peer {
 }
 
 function authentication(clientId) {
-  const client = clients.find((candidate) => candidate.client_id === clientId);
+  const all = [...clients, webClient('http://localhost')];
+  const client = all.find((candidate) => candidate.client_id === clientId);
   const { client_secret: secret, token_endpoint_auth_method: method } = client;
   if (method !== 'client_secret_basic') {
     const fields = { client_id: clientId };
