@@ -4,13 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use tower_token::{
     Error, ErrorKind, GrantKey, Provider, RefreshError, RefreshRequest, Refresher, Rotation,
     Secret, TokenManager, TokenResponse,
 };
 
+use crate::random;
 use crate::rejection::{Misconfigured, TokenRejection};
 use crate::source::SignIn;
 use crate::turns::Turns;
@@ -154,10 +153,7 @@ impl SignIns {
     }
 
     async fn renew(&self, subject: &str) -> Result<(), TokenRejection> {
-        let mut random = [0; 32];
-        getrandom::fill(&mut random)
-            .map_err(|_| Misconfigured::new("the system has no random numbers"))?;
-        let stamp = Secret::from(BASE64_URL_SAFE_NO_PAD.encode(random));
+        let stamp = Secret::from(random::text()?);
         let response = TokenResponse::new(stamp.clone()).refresh_token(stamp);
         Ok(self.manager.connect(&key(subject), response).await?)
     }

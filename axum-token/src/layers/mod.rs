@@ -7,7 +7,7 @@ mod no_store;
 mod same_origin;
 
 pub use self::answer::EditedResponse;
-#[cfg(feature = "private-cookies")]
+#[cfg(any(feature = "oauth", feature = "private-cookies"))]
 pub(crate) use self::cookie_pairs::cookie_pairs;
 pub use self::host_cookies::{HostCookies, HostCookiesLayer};
 pub use self::no_store::{NoStore, NoStoreLayer};

@@ -65,6 +65,24 @@ pub trait SubjectSource: Clone + Send + Sync + 'static {
         request: &Parts,
     ) -> impl Future<Output = Result<Option<SignIn>, SourceError>> + Send;
 
+    /// Signs `who` in, for whoever sent `request`, as `OAuthRoutes` do after a sign-in at a
+    /// provider. Headers of the answer, such as a cookie, are added to `answer`.
+    ///
+    /// By default it is an error of the set-up: who the user is is then decided elsewhere.
+    fn begin(
+        &self,
+        request: &Parts,
+        answer: &mut HeaderMap,
+        who: SignIn,
+    ) -> impl Future<Output = Result<(), SourceError>> + Send {
+        let _ = (request, answer, who);
+        async {
+            Err(SourceError::misconfigured(
+                "the source of users cannot sign anybody in: use sessions, or private cookies",
+            ))
+        }
+    }
+
     /// Signs the sender of `request` out, if the source can. Headers of the answer, such as
     /// the removal of a cookie, are added to `answer`.
     ///
@@ -125,6 +143,11 @@ impl SignIn {
     /// Your id of the user.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    #[cfg(feature = "oauth")]
+    pub(crate) fn checked(self) -> Result<Self, SourceError> {
+        self.check().map(|()| self)
     }
 
     /// An empty subject would put everyone without one under the same grants.

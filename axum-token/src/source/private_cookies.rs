@@ -96,7 +96,10 @@ impl PrivateCookies {
         jar: PrivateCookieJar<K>,
         who: impl Into<SignIn>,
     ) -> Result<PrivateCookieJar<K>, TokenRejection> {
-        let who = who.into();
+        Ok(jar.add(self.sealed(who.into())?))
+    }
+
+    fn sealed(&self, who: SignIn) -> Result<Cookie<'static>, SourceError> {
         who.check()?;
         let sealed = Sealed {
             subject: who.subject,
@@ -105,7 +108,7 @@ impl PrivateCookies {
         };
         let sealed = serde_json::to_string(&sealed)
             .map_err(|_| SourceError::misconfigured("a sign-in cannot be written as JSON"))?;
-        Ok(jar.add(self.cookie(sealed)))
+        Ok(self.cookie(sealed))
     }
 
     /// Signs the user out. The jar is to be answered with.
@@ -151,13 +154,28 @@ impl SubjectSource for PrivateCookies {
         Ok(self.find(&request.headers))
     }
 
+    async fn begin(
+        &self,
+        _request: &Parts,
+        answer: &mut HeaderMap,
+        who: SignIn,
+    ) -> Result<(), SourceError> {
+        let jar = PrivateCookieJar::new(self.key.clone()).add(self.sealed(who)?);
+        set_cookies(jar, answer);
+        Ok(())
+    }
+
     async fn end(&self, request: &Parts, answer: &mut HeaderMap) -> Result<(), SourceError> {
         let jar = PrivateCookieJar::from_headers(&request.headers, self.key.clone());
-        let removal = self.sign_out(jar).into_response();
-        for cookie in removal.headers().get_all(SET_COOKIE) {
-            answer.append(SET_COOKIE, cookie.clone());
-        }
+        set_cookies(self.sign_out(jar), answer);
         Ok(())
+    }
+}
+
+/// What the jar has changed, as headers of an answer.
+fn set_cookies(jar: PrivateCookieJar, answer: &mut HeaderMap) {
+    for cookie in jar.into_response().headers().get_all(SET_COOKIE) {
+        answer.append(SET_COOKIE, cookie.clone());
     }
 }
 

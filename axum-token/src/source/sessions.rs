@@ -106,7 +106,10 @@ pub fn manager<Store: SessionStore>(
 /// other: a store that deletes that one and then cannot create the new one leaves none, and
 /// its user signs in again. One that cannot delete leaves everything as it was.
 pub async fn sign_in(session: &Session, who: impl Into<SignIn>) -> Result<(), TokenRejection> {
-    let who = who.into();
+    Ok(begin(session, who.into()).await?)
+}
+
+async fn begin(session: &Session, who: SignIn) -> Result<(), SourceError> {
     who.check()?;
     let earlier = session.get_value(KEY).await.map_err(unavailable)?;
     session.cycle_id().await.map_err(unavailable)?;
@@ -124,7 +127,7 @@ pub async fn sign_in(session: &Session, who: impl Into<SignIn>) -> Result<(), To
     if let Err(error) = session.save().await {
         // Who is told that it failed is not signed in by the layer all the same.
         session.clear().await;
-        return Err(unavailable(error).into());
+        return Err(unavailable(error));
     }
     Ok(())
 }
@@ -156,6 +159,15 @@ impl SubjectSource for Sessions {
         let stored = find(session(request)?).await?;
         Ok(stored
             .map(|stored| SignIn::new(stored.subject).with_stamp(stored.stamp.map(Into::into))))
+    }
+
+    async fn begin(
+        &self,
+        request: &Parts,
+        _answer: &mut HeaderMap,
+        who: SignIn,
+    ) -> Result<(), SourceError> {
+        begin(session(request)?, who).await
     }
 
     async fn end(&self, request: &Parts, _answer: &mut HeaderMap) -> Result<(), SourceError> {

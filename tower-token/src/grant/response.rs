@@ -156,6 +156,21 @@ impl TokenResponse {
         self
     }
 
+    /// The id token that it brought, to be checked before anybody is let in by it.
+    pub fn issued_id_token(&self) -> Option<&Secret> {
+        self.id_token.as_ref()
+    }
+
+    /// The refresh token that it brought.
+    pub fn issued_refresh_token(&self) -> Option<&Secret> {
+        self.refresh_token.as_ref()
+    }
+
+    /// The access token that it brought.
+    pub fn issued_access_token(&self) -> Option<&Secret> {
+        self.access_token.as_ref()
+    }
+
     /// How many bytes there are to keep.
     pub(crate) fn len(&self) -> usize {
         let secrets = [
