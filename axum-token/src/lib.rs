@@ -145,7 +145,10 @@
 //! | send requests as the user, by a client of tower-token | [`ValidToken::request`], or [`CurrentUserLayer`] |
 //! | answer who has no token | [`TokenRejection`] |
 //! | let users leave | [`Logout`] and its [`LogoutOutcome`], [`SignIns`] |
+//! | have users sign in, or connect accounts, by OAuth and OpenID Connect | `OAuthRoutes`, `ConnectProvider`, `OpenId` |
 //! | have users connect accounts at Mesh | `MeshRoutes` |
+//! | have pages call APIs with a token that they never get | `ProxyRoutes`, with an `Upstream` for each API |
+//! | tell pages who is signed in, and what is connected | `UserRoutes` |
 //! | keep other sites out | [`PublicOrigin`], [`SameOriginLayer`], [`NoStoreLayer`], [`HostCookiesLayer`] |
 //!
 //! # Features
@@ -155,16 +158,17 @@
 //! | `tracing` | yes | what is set up wrongly, as `tracing` errors of the target `axum_token` |
 //! | `tower-sessions` | | `sessions`: users in sessions of tower-sessions 0.15 |
 //! | `private-cookies` | | `PrivateCookies`: users in encrypted cookies of axum-extra 0.12 |
+//! | `oauth` | | `OAuthRoutes`: sign in and connect by OAuth 2.0 and OpenID Connect, reconnect, log out everywhere |
 //! | `mesh` | | `MeshRoutes`: connect accounts at Mesh, come back, leave |
+//! | `proxy` | | `ProxyRoutes`: pages call APIs with their user's token; `UserRoutes`: who that is |
 //!
 //! Which store and which back channel tower-token has is said by its own features.
 //!
 //! # What it does not do
 //!
-//! It does not find out who somebody is: that is a sign-in of yours, with whatever checks
-//! passwords or id tokens. It does not send users to a provider's consent page either: use any
-//! OAuth client, and hand the tokens to
-//! [`TokenManager::connect`](tower_token::TokenManager::connect).
+//! It knows no passwords: who somebody is says a provider of OpenID Connect (`OAuthRoutes`), or a
+//! sign-in of yours. Tokens that came by another way, such as a client of OAuth that you have,
+//! are handed to [`TokenManager::connect`](tower_token::TokenManager::connect).
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -176,6 +180,9 @@ mod mesh;
 #[cfg(feature = "oauth")]
 mod oauth;
 mod origin;
+#[cfg(feature = "proxy")]
+mod proxy;
+mod random;
 mod rejection;
 mod scope;
 mod session_token;
@@ -194,8 +201,13 @@ pub use self::logout::{LeftGrants, LeftReason, Logout, LogoutOutcome};
 #[cfg(feature = "mesh")]
 pub use self::mesh::MeshRoutes;
 #[cfg(feature = "oauth")]
-pub use self::oauth::{Identity, OpenId, OpenIdError, OpenIdErrorKind};
+pub use self::oauth::{
+    Account, ConnectFailure, ConnectFailureKind, ConnectProvider, Identity, InvalidOAuthRoutes,
+    OAuthRoutes, OpenId, OpenIdError, OpenIdErrorKind,
+};
 pub use self::origin::{InvalidPublicOrigin, PublicOrigin};
+#[cfg(feature = "proxy")]
+pub use self::proxy::{InvalidUpstream, ProxyRoutes, Upstream, UserRoutes};
 pub use self::rejection::{
     Forbidden, LoginReason, LoginRequired, Misconfigured, TemporarilyUnavailable, TokenRejection,
 };

@@ -149,6 +149,7 @@ pub async fn manager(
     TokenManager::builder()
         .store(SealedStore::open(grants, ring.clone()).await.unwrap())
         .provider(server.provider("demo"))
+        .provider(server.provider("notes"))
         .provider(SignIns::provider())
         .clock(clock.clone())
         .build()
@@ -156,7 +157,7 @@ pub async fn manager(
         .unwrap()
 }
 
-fn routes(app: App) -> Router {
+pub fn routes(app: App) -> Router {
     Router::new()
         .route("/login/{user}", post(login))
         .route("/logout", post(logout))

@@ -32,7 +32,7 @@ const MAX_TOKEN: usize = 64 << 10;
 /// Its keys are asked for again when a token is not signed by one that is known, at most once a
 /// minute, and after a day.
 ///
-/// ```no_run
+/// ```
 /// use axum_token::OpenId;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -97,7 +97,6 @@ impl OpenId {
     }
 }
 
-#[cfg_attr(not(test), expect(dead_code, reason = "the routes call them"))]
 impl OpenId {
     pub(crate) fn authorization_endpoint(&self) -> &str {
         &self.0.metadata.authorization_endpoint
