@@ -91,6 +91,17 @@ impl TokenState {
         &self.0.manager
     }
 
+    #[cfg(feature = "proxy")]
+    pub(crate) fn connect_page(&self, provider: &str) -> Option<&Uri> {
+        self.0.connect.get(provider)
+    }
+
+    /// Those that have a page where they are connected.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn connect_providers(&self) -> impl Iterator<Item = &str> {
+        self.0.connect.keys().map(|name| &**name)
+    }
+
     pub(crate) fn validity(&self) -> Duration {
         self.0.min_validity
     }

@@ -17,8 +17,10 @@ pub mod mounted;
 pub mod oidc;
 pub mod person;
 pub mod recorder;
+pub mod resident;
 pub mod tables;
 pub mod unsynced;
+pub mod upload;
 pub mod veiled;
 
 use bytes::Bytes;

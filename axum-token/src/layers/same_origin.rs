@@ -42,14 +42,32 @@ use crate::rejection::Forbidden;
 /// ```
 #[derive(Debug, Clone)]
 pub struct SameOriginLayer {
+    rules: Rules,
+}
+
+#[derive(Debug, Clone)]
+struct Rules {
     origin: PublicOrigin,
+    /// Whether reading passes without being looked at.
+    reads_pass: bool,
 }
 
 impl SameOriginLayer {
     /// Requests that change something come from pages of `origin` only.
     pub fn new(origin: &PublicOrigin) -> Self {
         let origin = origin.clone();
-        Self { origin }
+        let reads_pass = true;
+        Self {
+            rules: Rules { origin, reads_pass },
+        }
+    }
+
+    /// For routes whose answers are somebody else's: reading needs the header, too, which no
+    /// navigation, image, script or frame has, and must not show that it comes from elsewhere.
+    #[cfg(feature = "proxy")]
+    pub(crate) fn and_reads(mut self) -> Self {
+        self.rules.reads_pass = false;
+        self
     }
 }
 
@@ -57,8 +75,8 @@ impl<S> Layer<S> for SameOriginLayer {
     type Service = SameOrigin<S>;
 
     fn layer(&self, inner: S) -> SameOrigin<S> {
-        let origin = self.origin.clone();
-        SameOrigin { inner, origin }
+        let rules = self.rules.clone();
+        SameOrigin { inner, rules }
     }
 }
 
@@ -66,7 +84,7 @@ impl<S> Layer<S> for SameOriginLayer {
 #[derive(Debug, Clone)]
 pub struct SameOrigin<S> {
     inner: S,
-    origin: PublicOrigin,
+    rules: Rules,
 }
 
 impl<S, B> Service<Request<B>> for SameOrigin<S>
@@ -82,7 +100,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let state = match check(&self.origin, request.method(), request.headers()) {
+        let state = match check(&self.rules, request.method(), request.headers()) {
             Ok(()) => State::Passed {
                 response: self.inner.call(request),
             },
@@ -95,10 +113,11 @@ where
 }
 
 const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const CSRF: HeaderName = HeaderName::from_static("x-csrf");
 
-fn check(origin: &PublicOrigin, method: &Method, headers: &HeaderMap) -> Result<(), Forbidden> {
-    let from = From::of(origin, headers);
+fn check(rules: &Rules, method: &Method, headers: &HeaderMap) -> Result<(), Forbidden> {
+    let from = From::of(&rules.origin, headers);
     let cross_site = Forbidden::new(
         "cross_site",
         "this has to come from a page of the service itself",
@@ -111,10 +130,18 @@ fn check(origin: &PublicOrigin, method: &Method, headers: &HeaderMap) -> Result<
             From::Elsewhere => Err(cross_site),
         };
     }
-    if [Method::GET, Method::HEAD, Method::OPTIONS].contains(method) {
+    let reads = [Method::GET, Method::HEAD, Method::OPTIONS].contains(method);
+    if reads && rules.reads_pass {
         return Ok(());
     }
-    if from != From::Us {
+    let navigates = headers.get_all(MODE).iter().any(|mode| mode == "navigate");
+    let passes = match from {
+        From::Us => true,
+        // Older browsers say nothing of a page of ours that reads.
+        From::Nowhere => reads,
+        From::Elsewhere => false,
+    };
+    if !passes || (reads && navigates) {
         return Err(cross_site);
     }
     if only(headers, &CSRF).is_none_or(|value| value != "1") {
@@ -208,12 +235,21 @@ mod tests {
     use super::*;
 
     fn asked(method: &str, headers: &[(&'static str, &'static str)]) -> &'static str {
+        asked_by(true, method, headers)
+    }
+
+    fn asked_by(
+        reads_pass: bool,
+        method: &str,
+        headers: &[(&'static str, &'static str)],
+    ) -> &'static str {
         let origin: PublicOrigin = "https://app.example.com".parse().unwrap();
+        let rules = Rules { origin, reads_pass };
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_static(value));
         }
-        match check(&origin, &method.parse().unwrap(), &map) {
+        match check(&rules, &method.parse().unwrap(), &map) {
             Ok(()) => "passed",
             Err(refusal) => refusal.code(),
         }
@@ -304,5 +340,31 @@ mod tests {
         assert_eq!(asked("CONNECT", &[foreign]), "cross_site");
         // An upgrade in name is no way round.
         assert_eq!(asked("POST", &[socket, CSRF]), "cross_site");
+    }
+
+    #[test]
+    fn where_reads_count_they_need_the_header_and_no_other_site() {
+        let foreign = ("origin", "https://evil.example");
+        let navigation = ("sec-fetch-mode", "navigate");
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            for (headers, expected) in [
+                (&[CSRF][..], "passed"),
+                (&[CSRF, SAME], "passed"),
+                (&[CSRF, OURS], "passed"),
+                (&[CSRF, SAME, ("sec-fetch-mode", "cors")], "passed"),
+                (&[], "csrf_header_missing"),
+                (&[SAME], "csrf_header_missing"),
+                (&[SAME, ("x-csrf", "0")], "csrf_header_missing"),
+                (&[CSRF, foreign], "cross_site"),
+                (&[CSRF, ("origin", "null")], "cross_site"),
+                (&[CSRF, ("sec-fetch-site", "same-site")], "cross_site"),
+                (&[CSRF, ("sec-fetch-site", "none")], "cross_site"),
+                (&[CSRF, SAME, navigation], "cross_site"),
+            ] {
+                assert_eq!(asked_by(false, method, headers), expected, "{headers:?}");
+            }
+        }
+        assert_eq!(asked_by(false, "POST", &[CSRF]), "cross_site");
+        assert_eq!(asked_by(false, "POST", &[CSRF, SAME]), "passed");
     }
 }

@@ -15,15 +15,16 @@ use super::reader::Reader;
 ///
 /// A browser that goes to a page is sent on by a 303, if the [`TokenState`] knows where to;
 /// everything else is answered with a 401 and a problem document (RFC 9457) whose `code`
-/// is [`LoginReason::as_str`].
+/// is [`LoginReason::as_str`], and that names the `page`, too.
 ///
 /// [`TokenState`]: crate::TokenState
 #[derive(Debug, Clone)]
 pub struct LoginRequired {
     reason: LoginReason,
     provider: Option<Arc<str>>,
-    /// Where a person is sent.
+    /// Where it is done.
     page: Option<Uri>,
+    reader: Reader,
 }
 
 /// What the user has to do.
@@ -63,18 +64,18 @@ impl LoginReason {
 }
 
 impl LoginRequired {
-    /// `page` is for people only.
+    /// People are sent to the page, programs are told of it.
     pub(crate) fn new(
         reason: LoginReason,
         provider: Option<Arc<str>>,
         page: Option<&Uri>,
         reader: Reader,
     ) -> Self {
-        let page = page.filter(|_| reader == Reader::Person).cloned();
         Self {
             reason,
             provider,
-            page,
+            page: page.cloned(),
+            reader,
         }
     }
 
@@ -89,7 +90,11 @@ impl LoginRequired {
     }
 
     fn redirect(&self) -> Option<Response> {
-        let location = HeaderValue::from_str(&self.page.as_ref()?.to_string()).ok()?;
+        let page = self
+            .page
+            .as_ref()
+            .filter(|_| self.reader == Reader::Person)?;
+        let location = HeaderValue::from_str(&page.to_string()).ok()?;
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::SEE_OTHER;
         let headers = response.headers_mut();
@@ -100,12 +105,14 @@ impl LoginRequired {
 
     fn problem(&self) -> Response {
         let problem = Problem::new(StatusCode::UNAUTHORIZED, self.reason.as_str());
-        let problem = problem.detail(self.reason.detail());
-        let mut response = match &self.provider {
-            Some(provider) => problem.with("provider", &**provider),
-            None => problem,
+        let mut problem = problem.detail(self.reason.detail());
+        if let Some(provider) = &self.provider {
+            problem = problem.with("provider", &**provider);
         }
-        .into_response();
+        if let Some(page) = &self.page {
+            problem = problem.with("page", page.to_string());
+        }
+        let mut response = problem.into_response();
         // A 401 has to name a scheme (RFC 9110 section 15.5.2). Browsers ask nobody for a
         // password on account of this one.
         let challenge = HeaderValue::from_static("Cookie realm=\"sign in\"");

@@ -3,17 +3,21 @@
 use std::fmt::{Debug, Write as _};
 use std::sync::Arc;
 
+use axum::body::Body;
+use axum_extra::extract::cookie::Key;
 use axum_token::{
-    CurrentSubject, Logout, SessionTokenLayer, SignIn, TokenRejection, Tokens, TrustedHeader,
-    ValidToken, Visitor, sessions,
+    CurrentSubject, Logout, OAuthRoutes, OpenId, ProxyRoutes, PublicOrigin, SessionTokenLayer,
+    SignIn, TokenRejection, TokenState, Tokens, TrustedHeader, Upstream, UserRoutes, ValidToken,
+    Visitor, sessions,
 };
-use http::HeaderName;
+use http::{HeaderName, Method};
 use parking_lot::Mutex;
-use tower_token::{GrantKey, Secret};
+use tower_token::{GrantKey, ReplayBody, Secret};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 
-use crate::support::{Browser, Demo, Rig, TTL};
+use crate::oauth_rig::{Asked, CLIENT_SECRET, ISSUER, Service};
+use crate::support::{Browser, Demo, HTML, ORIGIN, Rig, TTL};
 
 const USER: &str = "user-whom-nobody-names";
 const PROOF: &str = "secret-of-the-proxy";
@@ -98,6 +102,9 @@ async fn nothing_prints_or_logs_one() {
 
     shown.extend(seen.lock().drain(..));
     assert_eq!(shown.len(), 9);
+    let (of_oauth, tokens) = oauth().await;
+    shown.extend(of_oauth);
+    shown.extend(proxy(&rig).await);
     let lines = std::mem::take(&mut *log.0.lock());
     for (target, said) in [
         ("axum_token", "no-such-provider"),
@@ -110,10 +117,108 @@ async fn nothing_prints_or_logs_one() {
     }
     shown.extend(lines);
     for text in shown {
-        for secret in [USER, PROOF, stamp.expose(), &token, &refreshed] {
-            assert!(!text.contains(secret), "{text}");
+        let secrets = [USER, PROOF, stamp.expose(), &token, &refreshed];
+        let of_oauth = [CLIENT_SECRET, CLAIM, &printed(&KEY), CODE];
+        for secret in secrets.into_iter().chain(of_oauth) {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+        for token in &tokens {
+            assert!(!text.contains(token), "{text}");
         }
     }
+}
+
+const CLAIM: &str = "claim-that-nobody-prints";
+const CODE: &str = "code-that-nobody-issued";
+const KEY: [u8; 64] = [211; 64];
+
+/// As bytes are printed, in part.
+fn printed(key: &[u8]) -> String {
+    let all = format!("{:?}", &key[..4]);
+    all.trim_matches(['[', ']']).to_owned()
+}
+
+/// Everything of the OAuth routes that can be printed, while a user signs in and does not, and
+/// what they were handed.
+async fn oauth() -> (Vec<String>, Vec<String>) {
+    let service = Service::new().await;
+    let shown = Arc::new(Mutex::new(Vec::new()));
+    let show = |text: String| shown.lock().push(text);
+    let client = service.op.metadata_client();
+    let openid = OpenId::discover_with(ISSUER, client).await.unwrap();
+    let client = openid.provider("x").client_secret_post("x", CLIENT_SECRET);
+    show(format!("{openid:?} {openid:#?} {client:?}"));
+    service.op.set_down(true);
+    let client = service.op.metadata_client();
+    let error = OpenId::discover_with(ISSUER, client).await.unwrap_err();
+    service.op.set_down(false);
+    show(format!("{error:?} {error}"));
+
+    let provider = service.op.provider("demo").await.signs_in();
+    let provider = provider.parameter("hint", CLAIM);
+    show(format!("{provider:?} {provider:#?}"));
+    let origin: PublicOrigin = ORIGIN.parse().unwrap();
+    let (names, people, failures) = (shown.clone(), shown.clone(), shown.clone());
+    let routes = || OAuthRoutes::new(&origin, "/auth", Key::from(&KEY), sessions::Sessions);
+    let invalid = routes()
+        .provider(provider.clone())
+        .provider(provider.clone());
+    let invalid = invalid.router::<TokenState>().unwrap_err();
+    show(format!("{invalid:?} {invalid}"));
+    let routes = routes()
+        .sign_ins(&service.rig.sign_ins)
+        .provider(provider)
+        .subject(move |account| {
+            names.lock().push(format!("{account:?} {account:#?}"));
+            account.subject().to_owned()
+        })
+        .on_sign_in(move |_, identity| {
+            assert_eq!(identity.claim("email").unwrap(), CLAIM);
+            people.lock().push(format!("{identity:?} {identity:#?}"));
+            async { Ok(()) }
+        })
+        .failure_page(move |failure| {
+            failures.lock().push(format!("{failure:?} {failure:#?}"));
+            http::Response::default()
+        });
+    show(format!("{routes:?} {routes:#?}"));
+    let mut browser = Browser::new(service.router_with(routes));
+
+    let asked = Asked::by(&mut browser, "/auth/demo").await;
+    let mut consent = asked.consent(USER);
+    consent.claims = serde_json::json!({ "email": CLAIM });
+    let code = service.code(consent);
+    browser.get(&asked.callback(&code)).await;
+    let key = GrantKey::new("demo", USER);
+    let token = service.rig.manager.token(&key).await.unwrap();
+
+    let mut other = Browser::new(browser.router.clone());
+    let asked = Asked::by(&mut other, "/auth/demo").await;
+    let html = [("accept", HTML)];
+    let answer = other.send(Method::GET, &asked.callback(CODE), &html).await;
+    show(answer.body);
+    let verifier = other.cookies.values().cloned();
+    let tokens = [code, token.expose().to_owned(), asked.state().to_owned()];
+    let tokens = tokens.into_iter().chain(verifier).collect();
+    let shown = std::mem::take(&mut *shown.lock());
+    assert_eq!(shown.len(), 9, "{shown:#?}");
+    (shown, tokens)
+}
+
+/// What can be printed of a proxy for pages. It holds no secret but the manager's.
+async fn proxy(rig: &Rig) -> Vec<String> {
+    let origin: PublicOrigin = ORIGIN.parse().unwrap();
+    let client = tower::service_fn(async |_: http::Request<ReplayBody<Body>>| {
+        Ok::<_, std::convert::Infallible>(http::Response::new(Body::empty()))
+    });
+    let upstream = Upstream::new("api", "demo", "https://api.example.com");
+    let routes = ProxyRoutes::new(&rig.manager, client).upstream(upstream.clone());
+    let users = UserRoutes::new().provider("demo");
+    let wrong = routes.clone().upstream(upstream.clone());
+    let invalid = wrong.router::<TokenState>(&origin).unwrap_err();
+    vec![format!(
+        "{upstream:?} {routes:?} {routes:#?} {users:?} {invalid:?} {invalid}"
+    )]
 }
 
 /// Everything that is logged, at every level: targets, names, and what is in the fields.

@@ -9,11 +9,10 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper_client_token::Body;
 use tests::BoxError;
+use tests::upload::Upload;
 use tower::ServiceBuilder;
 use tower::util::BoxCloneService;
 use tower_token::{TokenManager, TokenRequest, TokenServiceError, reqwest};
-
-use crate::upload::Upload;
 
 /// What is measured: a client in the layer. Another kind is another function that makes one.
 pub(crate) type Uploads =

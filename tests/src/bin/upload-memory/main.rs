@@ -14,13 +14,11 @@
 
 mod client;
 mod measure;
-mod resident;
 mod server;
-mod upload;
 
 use std::process::{Command, ExitCode};
 
-use tests::BoxError;
+use tests::{BoxError, resident};
 
 use self::client::CLIENTS;
 use self::measure::{CASES, Job};

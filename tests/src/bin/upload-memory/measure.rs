@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use tests::BoxError;
 use tests::fake::Fake;
+use tests::upload::Upload;
+use tests::{BoxError, resident};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 use tower_token::{GrantKey, KeyRing, MemoryStore, Provider, SealedStore, TokenManager};
 
 use crate::client::{CLIENTS, Client, Uploads};
-use crate::upload::Upload;
-use crate::{resident, server};
+use crate::server;
 
 /// When the API refuses the token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

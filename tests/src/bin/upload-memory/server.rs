@@ -4,17 +4,16 @@ use std::convert::Infallible;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, Command, Stdio};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full};
+use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use tests::BoxError;
+use tests::upload::received;
 use tokio::net::TcpListener;
-
-use crate::upload::content;
 
 /// What it answers, in words, if all of so many bytes came as they should be.
 pub(crate) fn taken(len: usize) -> String {
@@ -82,20 +81,9 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     if first && path == "/early" {
         return Ok(refusal(String::new()));
     }
-    let (mut len, mut sound, mut body) = (0, true, request.into_body());
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            return Ok(refusal(String::from("cut off")));
-        };
-        let mut data = frame.into_data().unwrap_or_default();
-        while data.has_remaining() {
-            let content = content(len);
-            let count = data.len().min(content.len());
-            sound &= data[..count] == content[..count];
-            data.advance(count);
-            len += count;
-        }
-    }
+    let Ok((len, sound)) = received(request.into_body()).await else {
+        return Ok(refusal(String::from("cut off")));
+    };
     let said = match sound {
         true => taken(len),
         false => format!("{len} bytes, and not as they should be"),

@@ -2,22 +2,22 @@
 
 use std::fs;
 
-use tests::BoxError;
+use crate::BoxError;
 
 const STATUS: &str = "/proc/self/status";
 
 /// Whether it can be known here.
-pub(crate) fn is_known() -> bool {
+pub fn is_known() -> bool {
     size("VmHWM").is_ok() && forget_peak().is_ok()
 }
 
 /// Lets the peak begin anew, at what there is now.
-pub(crate) fn forget_peak() -> Result<(), BoxError> {
+pub fn forget_peak() -> Result<(), BoxError> {
     Ok(fs::write("/proc/self/clear_refs", "5")?)
 }
 
 /// The peak, in KiB.
-pub(crate) fn peak() -> Result<usize, BoxError> {
+pub fn peak() -> Result<usize, BoxError> {
     size("VmHWM")
 }
 

@@ -1,4 +1,4 @@
-//! The body that is uploaded: made as it is sent, and of no memory but its present chunk.
+//! A body that is measured on its way: made as it is sent, and of no memory but its present chunk.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -6,8 +6,11 @@ use std::pin::Pin;
 use std::sync::LazyLock;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 use http_body::{Body, Frame};
+use http_body_util::BodyExt as _;
+
+use crate::BoxError;
 
 const CHUNK: usize = 16 << 10;
 
@@ -21,13 +24,32 @@ static PATTERN: LazyLock<Vec<u8>> =
     LazyLock::new(|| (0..PERIOD + CHUNK).map(|at| (at % PERIOD) as u8).collect());
 
 /// What a body has from this place on, up to a chunk of it.
-pub(crate) fn content(at: usize) -> &'static [u8] {
+fn content(at: usize) -> &'static [u8] {
     let at = at % PERIOD;
     &PATTERN[at..at + CHUNK]
 }
 
+/// How many bytes came, and whether all are as they should be.
+pub async fn received<B>(mut body: B) -> Result<(usize, bool), BoxError>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+{
+    let (mut len, mut sound) = (0, true);
+    while let Some(frame) = body.frame().await {
+        let mut data = frame.map_err(Into::into)?.into_data().unwrap_or_default();
+        while data.has_remaining() {
+            let content = content(len);
+            let count = data.len().min(content.len());
+            sound &= data[..count] == content[..count];
+            data.advance(count);
+            len += count;
+        }
+    }
+    Ok((len, sound))
+}
+
 /// So many bytes of no declared length.
-pub(crate) struct Upload {
+pub struct Upload {
     sent: usize,
     len: usize,
     rest: Option<Rest>,
@@ -36,13 +58,14 @@ pub(crate) struct Upload {
 type Rest = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl Upload {
-    pub(crate) fn new(len: usize) -> Self {
+    /// One that goes out as fast as it is taken.
+    pub fn new(len: usize) -> Self {
         let (sent, rest) = (0, None);
         Self { sent, len, rest }
     }
 
     /// Stands still after its beginning until `ready`.
-    pub(crate) fn rest(mut self, ready: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
+    pub fn rest(mut self, ready: impl Future<Output = ()> + Send + Sync + 'static) -> Self {
         self.rest = Some(Box::pin(ready));
         self
     }
