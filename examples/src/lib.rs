@@ -1,5 +1,7 @@
 //! What the example programs share.
 
+pub mod headers;
 pub mod health;
 pub mod notes;
+pub mod private;
 pub mod timeline;

@@ -40,7 +40,7 @@ pub async fn tell(page: Page, recorder: Recorder) -> Result<(), BoxError> {
         .args(["--port", &port.to_string()])
         .args(["--issuer", oidc.base()])
         .args(["--client-id", "web", "--client-secret", "web-secret"])
-        .args(["--api", &oidc.url("/api")]);
+        .args(["--api", &oidc.url("/api/me")]);
     let app = App::start(&mut command, &origin).await?;
     let story = Story {
         origin,

@@ -12,6 +12,7 @@ use axum_token::{
     CurrentSubject, HostCookiesLayer, MeshRoutes, NoStoreLayer, PublicOrigin, SameOriginLayer,
     SessionTokenLayer, SignIns, TokenRejection, TokenState, sessions,
 };
+use examples::headers;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -27,7 +28,7 @@ use crate::activity::Activity;
 use crate::balances::{Api, Balances};
 use crate::folder::Folder;
 use crate::sessions::Sessions;
-use crate::{assets, headers, user};
+use crate::{assets, user};
 
 /// How long before its end an access token is refreshed; a third of its life at most.
 const MARGIN: Duration = Duration::from_secs(20);
@@ -122,7 +123,7 @@ fn routes(
                 .layer(who),
         )
         .with_state(app.clone());
-    let headers = headers::headers(mesh_url)?;
+    let headers = headers::headers(Some(mesh_url))?;
     Ok(routes
         .merge(assets::assets())
         .layer(middleware::from_fn(headers::only_localhost))

@@ -18,7 +18,6 @@ mod app;
 mod assets;
 mod balances;
 mod folder;
-mod headers;
 mod options;
 mod sessions;
 mod user;

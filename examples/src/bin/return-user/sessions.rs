@@ -6,12 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
+use examples::private::write_private;
 use tower_sessions::SessionStore;
 use tower_sessions::cookie::time::OffsetDateTime;
 use tower_sessions::session::{Id, Record};
 use tower_sessions::session_store::{Error, Result};
-
-use crate::folder::write_private;
 
 /// Sessions in a folder that only its owner can read.
 #[derive(Debug, Clone)]
