@@ -21,6 +21,7 @@ mod accounts_share_one_refresh;
 mod an_early_answer_is_healed_or_told;
 mod an_error_never_replaces_a_usable_token;
 mod an_export_that_was_changed_is_refused;
+mod an_openid_provider_signs_users_in;
 mod an_unknown_outcome_goes_by_the_rotation;
 mod any_interleaving_keeps_the_invariants;
 mod every_client;
