@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Gets public documents of token services, such as their metadata (RFC 8414) and keys. Cheap
 /// to clone.
 ///
-/// ```no_run
+/// ```
 /// use tower_token::{Error, MetadataClient};
 ///
 /// # #[cfg(feature = "oauth2-http")]
