@@ -125,7 +125,7 @@ use crate::state::TokenState;
 ///
 /// A page that goes away takes its call of the API along. An answer that is on its way when the
 /// user signs out comes to its end. A connection to an API that reads nothing more stays until
-/// the API ends it: where an API may hang, let the connector give up (hyper-util's by
+/// the API ends it: where an API may hang, let the connector give up (hyper-util's, on Linux, by
 /// `set_tcp_user_timeout`).
 ///
 /// # What is answered in place of the API
@@ -153,11 +153,11 @@ use crate::state::TokenState;
 ///
 /// # What it does not do
 ///
-/// It does not look into bodies: an API that echoes what it is sent, token included, shows it to
-/// the page, and one that takes several calls in one body, as by a path for batches, is to be
-/// kept from pages by [`Upstream::path_prefix`]. And a script that got into a page can call what
-/// the page can, as its user, while it runs there: [`Upstream::methods`] and `path_prefix` say
-/// what that is.
+/// It looks into no body and no query. An API that echoes what it is sent, token included, shows
+/// it to the page. One that takes a method from there, such as `_method=DELETE`, or several calls
+/// in one body, as by a path for batches, is not held to [`Upstream::methods`]: keep pages from
+/// such paths. And a script that got into a page can call what the page can, as its user, while
+/// it runs there: `methods` and [`Upstream::path_prefix`] say what that is.
 #[derive(Clone)]
 pub struct ProxyRoutes<C> {
     manager: TokenManager,
