@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use http::HeaderName;
 use http::request::Parts;
 use tower_token::{Error, GrantKey, Secret};
 
@@ -102,6 +103,14 @@ impl CurrentSubject {
         scope::run(Some(self), work)
     }
 }
+
+/// The headers that said it, in the extensions of a request where there are any.
+#[derive(Clone)]
+#[cfg_attr(
+    not(feature = "proxy"),
+    expect(dead_code, reason = "the proxy keeps them here")
+)]
+pub(crate) struct Believed(pub(crate) Arc<[HeaderName]>);
 
 impl Visitor {
     /// Who it is, or nobody, or why that is not known.

@@ -25,7 +25,7 @@ use super::{request, response};
 use crate::rejection::reader::Reader;
 use crate::rejection::{LoginReason, TokenRejection};
 use crate::state::TokenState;
-use crate::visitor::Visitor;
+use crate::visitor::{Believed, Visitor};
 
 /// The way to one API.
 pub(super) struct Forward<C> {
@@ -70,7 +70,9 @@ where
         if body.size_hint().lower() > upstream.max_body {
             return Err(Cut::TooLarge.into());
         }
-        request::strip(&mut parts.headers, &self.stripped);
+        let believed = parts.extensions.get::<Believed>();
+        let believed = believed.map_or(&[][..], |believed| &believed.0);
+        request::strip(&mut parts.headers, &[&*self.stripped, believed]);
 
         let (upload, progress) = Upload::new(body, upstream.max_body);
         // A new one: nothing of the page's but what is put in here.

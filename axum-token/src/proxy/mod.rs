@@ -196,8 +196,9 @@ impl<C> ProxyRoutes<C> {
         self
     }
 
-    /// One more header of requests that does not go on, such as the one in which a proxy in front
-    /// says who the user is: see [`TrustedHeader`](crate::TrustedHeader).
+    /// One more header of requests that does not go on. Those by which a
+    /// [`SubjectSource`](crate::SubjectSource) knows who the user is, such as
+    /// [`TrustedHeader`](crate::TrustedHeader), never do.
     #[must_use]
     pub fn strip_header(mut self, name: HeaderName) -> Self {
         self.stripped.push(name);

@@ -22,7 +22,7 @@ use crate::origin::PublicOrigin;
 ///     .path_prefix("/users/me");
 /// # let _ = calendar;
 /// ```
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Upstream {
     pub(super) name: Arc<str>,
     pub(super) provider: Arc<str>,
@@ -201,6 +201,18 @@ fn base(text: &str) -> Option<String> {
     }
     let base = format!("{origin}/{path}");
     Some(base.strip_suffix('/').unwrap_or(&base).to_owned())
+}
+
+/// Without its base, which may be a mistake with a password in it.
+impl fmt::Debug for Upstream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upstream")
+            .field("name", &self.name)
+            .field("provider", &self.provider)
+            .field("methods", &self.methods)
+            .field("prefixes", &self.prefixes)
+            .finish_non_exhaustive()
+    }
 }
 
 impl fmt::Display for InvalidUpstream {

@@ -10,7 +10,7 @@ use axum_core::body::Body;
 use axum_core::extract::FromRef;
 use axum_core::response::Response;
 use http::HeaderValue;
-use http::header::CONTENT_TYPE;
+use http::header::{CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use serde_json::{Value, json};
 use tower_token::{ErrorKind, GrantState, TokenManager};
 
@@ -163,6 +163,8 @@ async fn looked_at(manager: &TokenManager, user: &CurrentSubject, provider: &str
 fn answer(value: &Value) -> Response {
     let mut response = Response::new(Body::from(value.to_string()));
     let kind = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(CONTENT_TYPE, kind);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, kind);
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
 }

@@ -8,7 +8,7 @@ use tower_token::{Error, ErrorKind, Recovery};
 
 use crate::sign_ins::SignIns;
 use crate::source::{SignIn, SourceError, SubjectSource};
-use crate::visitor::{CurrentSubject, Visitor};
+use crate::visitor::{Believed, CurrentSubject, Visitor};
 
 /// What holds for every request.
 #[derive(Debug, Clone)]
@@ -29,8 +29,12 @@ pub(super) struct Found {
 }
 
 impl<Q: SubjectSource> Settings<Q> {
-    pub(super) async fn identify(self, parts: Parts) -> Found {
+    pub(super) async fn identify(self, mut parts: Parts) -> Found {
         let mut headers = HeaderMap::new();
+        let believed = self.source.headers();
+        if !believed.is_empty() {
+            parts.extensions.insert(Believed(believed.into()));
+        }
         let visitor = match self.source.subject(&parts).await {
             Err(error) => Visitor::Unknown(error),
             Ok(None) => Visitor::Anonymous,

@@ -17,7 +17,8 @@ use super::{SignIn, SourceError, SubjectSource};
 /// gives two: those are refused, not chosen from. Header names with `_` are taken for `-` by
 /// some servers: have the proxy drop those.
 ///
-/// A [`shared_secret`](Self::shared_secret) keeps requests out that got round the proxy.
+/// A [`shared_secret`](Self::shared_secret) keeps requests out that got round the proxy. Neither
+/// header goes on by `ProxyRoutes`.
 ///
 /// ```
 /// use axum_token::{SessionTokenLayer, TrustedHeader};
@@ -96,6 +97,11 @@ fn text(value: &HeaderValue) -> Result<&str, SourceError> {
 impl SubjectSource for TrustedHeader {
     async fn subject(&self, request: &Parts) -> Result<Option<SignIn>, SourceError> {
         self.find(&request.headers)
+    }
+
+    fn headers(&self) -> Vec<HeaderName> {
+        let secret = self.secret.iter().map(|(name, _)| name);
+        [&self.name].into_iter().chain(secret).cloned().collect()
     }
 }
 

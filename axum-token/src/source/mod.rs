@@ -10,8 +10,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::future::Future;
 
-use http::HeaderMap;
 use http::request::Parts;
+use http::{HeaderMap, HeaderName};
 use tower_token::Secret;
 
 pub use self::header::TrustedHeader;
@@ -64,6 +64,12 @@ pub trait SubjectSource: Clone + Send + Sync + 'static {
         &self,
         request: &Parts,
     ) -> impl Future<Output = Result<Option<SignIn>, SourceError>> + Send;
+
+    /// The headers by which it knows who the user is, beside cookies: what goes on from here to
+    /// somewhere else, as by `ProxyRoutes`, has none of them. By default there are none.
+    fn headers(&self) -> Vec<HeaderName> {
+        Vec::new()
+    }
 
     /// Signs `who` in, for whoever sent `request`, as `OAuthRoutes` do after a sign-in at a
     /// provider. Headers of the answer, such as a cookie, are added to `answer`.

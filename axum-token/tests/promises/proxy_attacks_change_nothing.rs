@@ -1,7 +1,8 @@
 //! Each is refused: nothing that is stored changes, and the API hears of nothing.
 
 use axum::body::Body;
-use http::{HeaderMap, Method};
+use axum_token::TrustedHeader;
+use http::{HeaderMap, HeaderName, Method};
 
 use crate::proxy_rig::{NASTY, PAGE, ProxyRig, answered, call, connection, serve};
 use crate::support::{Browser, ORIGIN};
@@ -167,6 +168,26 @@ async fn who_has_no_token_sends_nothing() {
 }
 
 /// Names of what a page sends that must not arrive, with what must.
+/// Whoever had them could be anybody here.
+#[tokio::test]
+async fn what_says_who_the_user_is_stays_here() {
+    let rig = ProxyRig::new().await;
+    rig.connect("demo", "ada").await;
+    let source = TrustedHeader::overwritten_by_proxy(HeaderName::from_static("x-who"))
+        .shared_secret(HeaderName::from_static("x-proof"), "proof".into());
+    let mut ada = rig.behind(source);
+    let said = [("x-who", "ada"), ("x-proof", "proof"), ("x-other", "1")];
+    let headers = [&PAGE[..], &said[..]].concat();
+    let answer = ada.send(Method::GET, "/api/calendar/me", &headers).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let seen = rig.api.only().headers;
+    assert_eq!(seen.get("x-other").unwrap(), "1");
+    assert!(
+        !seen.contains_key("x-who") && !seen.contains_key("x-proof"),
+        "{seen:?}"
+    );
+}
+
 #[tokio::test]
 async fn what_is_between_the_page_and_us_stays_there() {
     let rig = ProxyRig::new().await;

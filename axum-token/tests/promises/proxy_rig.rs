@@ -11,8 +11,8 @@ use axum::response::Response;
 use axum::routing::post;
 use axum::{Router, extract::Path};
 use axum_token::{
-    ProxyRoutes, PublicOrigin, SessionTokenLayer, SignIns, TokenState, Upstream, UserRoutes,
-    sessions,
+    ProxyRoutes, PublicOrigin, SessionTokenLayer, SignIns, TokenState, TrustedHeader, Upstream,
+    UserRoutes, sessions,
 };
 use bytes::Bytes;
 use http::header::{LINK, LOCATION};
@@ -134,6 +134,16 @@ impl ProxyRig {
             .upstream(Upstream::new("dead", "demo", DEAD));
         let origin: PublicOrigin = ORIGIN.parse().unwrap();
         routes.router(&origin).unwrap()
+    }
+
+    /// Where a proxy in front says who the user is.
+    pub fn behind(&self, source: TrustedHeader) -> Browser {
+        let state = TokenState::new(&self.manager);
+        let router = Router::new()
+            .nest("/api", self.routes())
+            .layer(SessionTokenLayer::new(source))
+            .with_state(state);
+        Browser::new(router)
     }
 
     pub fn router(&self, routes: Router<TokenState>) -> Router {
