@@ -35,12 +35,15 @@ pub async fn tell(page: Page, recorder: Recorder) -> Result<(), BoxError> {
     let (port, _) = app::free_ports()?;
     let origin = format!("http://localhost:{port}");
     let oidc = Oidc::start_for_web(ACCESS_TTL, &origin).await?;
+    let data = tempfile::tempdir()?;
     let mut command = Command::new(app::build("oauth-sign-in").await?);
     command
         .args(["--port", &port.to_string()])
         .args(["--issuer", oidc.base()])
         .args(["--client-id", "web", "--client-secret", "web-secret"])
-        .args(["--api", &oidc.url("/api/me")]);
+        .args(["--api", &oidc.url("/api/me")])
+        .arg("--data")
+        .arg(data.path());
     let app = App::start(&mut command, &origin).await?;
     let story = Story {
         origin,
