@@ -14,6 +14,7 @@ mod no_secret_in_any_output;
 mod oauth_attacks_change_nothing;
 mod oauth_callbacks_and_logouts_cross;
 mod oauth_rig;
+mod oauth_says_what_is_wrong;
 mod pages_call_apis_without_the_token;
 mod pages_learn_who_is_signed_in;
 mod proxy_attacks_change_nothing;

@@ -192,6 +192,26 @@ async fn an_answer_of_another_issuer_is_refused() {
 }
 
 #[tokio::test]
+async fn an_answer_of_another_issuer_is_refused_without_id_tokens_as_well() {
+    let mut at = Attacked::new().await;
+    let routes = at.service.routes();
+    let notes = at.service.op.plain("notes").await.issuer(ISSUER);
+    let demo = at.service.op.provider("demo").await.signs_in();
+    at.ada.router = at
+        .service
+        .router_with(routes.provider(demo).provider(notes));
+    let asked = Asked::by(&mut at.ada, "/auth/notes").await;
+    let code = at.service.code(asked.consent("somebody"));
+    let path = format!("{}&iss=https://other.example", asked.callback(&code));
+    let answer = at.ada.get(&path).await;
+    at.refused("another iss", &answer, "issuer_mismatch").await;
+    let asked = Asked::by(&mut at.ada, "/auth/notes").await;
+    let code = at.service.code(asked.consent("somebody"));
+    let path = format!("{}&iss={ISSUER}", asked.callback(&code));
+    assert_eq!(at.ada.get(&path).await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
 async fn an_answer_for_another_provider_is_refused() {
     let mut at = Attacked::new().await;
     let routes = at.service.routes();

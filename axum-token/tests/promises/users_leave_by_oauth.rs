@@ -1,5 +1,7 @@
 //! Signing out here, at the provider, and by the provider.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::body::Body;
 use http::{Method, StatusCode};
@@ -142,6 +144,14 @@ async fn a_user_disconnects_and_stays_signed_in() {
     let gone = ada.send(Method::DELETE, "/auth/demo", &headers).await;
     assert_eq!(gone.status, StatusCode::NO_CONTENT, "{}", gone.body);
     assert!(is_signed_in(&mut ada).await && !is_connected(&service, "ada").await);
+    // The provider is told behind.
+    let told = async {
+        while service.rig.server.counts().revocations == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    let limit = Duration::from_secs(30);
+    tokio::time::timeout(limit, told).await.unwrap();
 }
 
 /// As the provider does: no cookie, no page.
