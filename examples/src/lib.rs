@@ -1,5 +1,6 @@
 //! What the example programs share.
 
+pub mod arguments;
 pub mod headers;
 pub mod health;
 pub mod notes;

@@ -1,8 +1,9 @@
 //! What the command line and the environment ask for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use examples::arguments;
 use tower_token::Secret;
 
 /// What `--help` prints.
@@ -67,7 +68,11 @@ pub(crate) fn parse(
     environment: impl Fn(&str) -> Option<String>,
 ) -> Result<Asked, String> {
     let mut arguments = arguments.into_iter();
-    let (mut port, mut data, mut access_ttl) = (3000, default_folder(), Duration::from_secs(20));
+    let (mut port, mut data, mut access_ttl) = (
+        3000,
+        arguments::default_folder("oauth-sign-in"),
+        Duration::from_secs(20),
+    );
     let (mut scope, mut api, mut check) = (String::new(), None, false);
     let set = |name| environment(name).filter(|value| !value.is_empty());
     let mut issuer = set("OAUTH_ISSUER");
@@ -88,9 +93,9 @@ pub(crate) fn parse(
         match name {
             "--help" | "-h" => return Ok(Asked::Help),
             "--check" if given.is_none() => check = true,
-            "--port" => port = a_port(&value()?)?,
+            "--port" => port = arguments::a_port("--port", &value()?)?,
             "--data" => data = PathBuf::from(value()?),
-            "--access-ttl" => access_ttl = a_lifetime(&value()?)?,
+            "--access-ttl" => access_ttl = arguments::a_lifetime(2, &value()?)?,
             "--scope" => scope = value()?,
             "--api" => api = Some(value()?),
             "--issuer" => issuer = Some(value()?),
@@ -124,28 +129,6 @@ pub(crate) fn parse(
         scope,
         provider,
     }))
-}
-
-fn a_port(text: &str) -> Result<u16, String> {
-    text.parse()
-        .map_err(|_| format!("--port takes a number up to 65535, and {text} is none"))
-}
-
-/// Shorter than that, nobody sees what happens.
-fn a_lifetime(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .filter(|seconds| (2..=86_400).contains(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| format!("--access-ttl takes 2 to 86400 seconds, not {text}"))
-}
-
-/// Within the workspace, wherever one stands in it; `cargo clean` takes it away, too.
-fn default_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
-        .join("target/oauth-sign-in")
 }
 
 #[cfg(test)]

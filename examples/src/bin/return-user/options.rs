@@ -1,7 +1,9 @@
 //! What the command line asks for.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
+
+use examples::arguments;
 
 /// What `--help` prints.
 pub(crate) const HELP: &str = "\
@@ -54,10 +56,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Asked
         match name {
             "--help" | "-h" => return Ok(Asked::Help),
             "--reset" if given.is_none() => reset = true,
-            "--port" => port = a_port(name, &value()?)?,
-            "--mesh-port" => mesh_port = Some(a_port(name, &value()?)?),
+            "--port" => port = arguments::a_port(name, &value()?)?,
+            "--mesh-port" => mesh_port = Some(arguments::a_port(name, &value()?)?),
             "--data" => data = Some(PathBuf::from(value()?)),
-            "--access-ttl" => access_ttl = a_lifetime(&value()?)?,
+            "--access-ttl" => access_ttl = arguments::a_lifetime(3, &value()?)?,
             _ => return Err(format!("{argument} is not an option")),
         }
     }
@@ -74,32 +76,10 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = String>) -> Result<Asked
     Ok(Asked::Run(Options {
         port,
         mesh_port,
-        data: data.unwrap_or_else(default_folder),
+        data: data.unwrap_or_else(|| arguments::default_folder("return-user")),
         reset,
         access_ttl,
     }))
-}
-
-fn a_port(name: &str, text: &str) -> Result<u16, String> {
-    text.parse()
-        .map_err(|_| format!("{name} takes a number up to 65535, and {text} is none"))
-}
-
-/// Shorter than that, nobody sees what happens; the store of sessions thinks in days.
-fn a_lifetime(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .filter(|seconds| (3..=86_400).contains(seconds))
-        .map(Duration::from_secs)
-        .ok_or_else(|| format!("--access-ttl takes 3 to 86400 seconds, not {text}"))
-}
-
-/// Within the workspace, wherever one stands in it; `cargo clean` takes it away, too.
-fn default_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .unwrap_or(Path::new("."))
-        .join("target/return-user")
 }
 
 #[cfg(test)]
