@@ -54,7 +54,7 @@ use crate::state::TokenState;
 /// | `POST /auth/{provider}/logout` | 200 `{"location": "/path"}`: signed out here; the page goes there, and from there to the provider's own logout, if it has one. `?everywhere=true` ends all of the user's sessions |
 /// | `POST /auth/{provider}/backchannel-logout` | for the provider: signs a user out everywhere, and disconnects |
 ///
-/// The two that pages post to need `x-csrf: 1`, as [`SameOriginLayer`] says, which is in the
+/// What a page asks for by `DELETE` or `POST` needs `x-csrf: 1`, as [`SameOriginLayer`] says, which is in the
 /// routes; a [`SessionTokenLayer`](crate::SessionTokenLayer) goes around them. They are merged
 /// into a router and not nested: a redirect URI is registered to the letter, so the whole path is
 /// said here.

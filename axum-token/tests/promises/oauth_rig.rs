@@ -54,6 +54,8 @@ struct State {
     exchanges: usize,
     reused: usize,
     revoked: Vec<String>,
+    /// The form of the last exchange.
+    exchanged: Vec<u8>,
     jwks: usize,
     down: bool,
     sends_iss: bool,
@@ -129,6 +131,11 @@ impl Op {
     /// Codes that came a second time.
     pub fn reused(&self) -> usize {
         self.state.lock().reused
+    }
+
+    /// What the last exchange said of `name`, however often.
+    pub fn exchanged(&self, name: &str) -> Vec<String> {
+        all(&self.state.lock().exchanged, name)
     }
 
     pub fn revoked(&self) -> usize {
@@ -215,6 +222,7 @@ impl Op {
     }
 
     fn token(&self, state: &mut State, body: &[u8]) -> Response<Full<Bytes>> {
+        state.exchanged = body.to_vec();
         let form = form(body);
         assert_eq!(form["grant_type"], "authorization_code");
         let invalid = answer(400, &json!({ "error": "invalid_grant" }));
@@ -380,6 +388,7 @@ pub struct Asked {
     pub endpoint: String,
     pub parameters: HashMap<String, String>,
     path: String,
+    query: String,
 }
 
 impl Asked {
@@ -390,6 +399,7 @@ impl Asked {
         Self {
             endpoint: endpoint.to_owned(),
             parameters: form(query.as_bytes()),
+            query: query.to_owned(),
             path: path.split('?').next().unwrap().to_owned(),
         }
     }
@@ -408,6 +418,11 @@ impl Asked {
         }
     }
 
+    /// What it says of `name`, however often.
+    pub fn all(&self, name: &str) -> Vec<String> {
+        all(self.query.as_bytes(), name)
+    }
+
     pub fn state(&self) -> &str {
         &self.parameters["state"]
     }
@@ -415,6 +430,14 @@ impl Asked {
     pub fn callback(&self, code: &str) -> String {
         format!("{}/callback?code={code}&state={}", self.path, self.state())
     }
+}
+
+fn all(form: &[u8], name: &str) -> Vec<String> {
+    let pairs = form_urlencoded::parse(form).into_owned();
+    pairs
+        .filter(|(other, _)| other == name)
+        .map(|(_, value)| value)
+        .collect()
 }
 
 pub fn form(body: &[u8]) -> HashMap<String, String> {

@@ -59,7 +59,6 @@ async fn the_request_has_pkce_state_and_nonce_and_the_exact_redirect_uri() {
         ("scope", "openid offline_access email"),
         ("prompt", "consent"),
         ("ui_locales", "de"),
-        ("resource", "https://api.example/b"),
     ] {
         assert_eq!(first.parameters[name], value, "{name}");
     }
@@ -75,6 +74,13 @@ async fn the_request_has_pkce_state_and_nonce_and_the_exact_redirect_uri() {
             .any(|value| value.contains(&asked.parameters[name]));
         assert!(!kept, "{name} can be read in a cookie");
     }
+    // Both of them, at both ends (RFC 8707 section 2).
+    let code = service.code(first.consent("ada"));
+    let back = ada.get(&first.callback(&code)).await;
+    assert_eq!(back.status, StatusCode::SEE_OTHER, "{}", back.body);
+    let resources = ["https://api.example/a", "https://api.example/b"];
+    assert_eq!(first.all("resource"), resources);
+    assert_eq!(service.op.exchanged("resource"), resources);
 }
 
 #[tokio::test]

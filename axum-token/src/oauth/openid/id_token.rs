@@ -139,7 +139,7 @@ mod tests {
             let token = Signer::new(1).sign(&changed(claims(), &change));
             let who = checked(&token).await.unwrap();
             assert_eq!((who.issuer(), who.subject()), (ISSUER, "ada"));
-            assert_eq!(who.session(), Some("session-7"));
+            assert_eq!(who.claim("sid"), Some(&"session-7".into()));
             assert_eq!(who.claim("groups"), Some(&json!(["staff"])));
             assert_eq!(who.claim("email_verified"), Some(&json!("true")));
             assert_eq!(who.claim("name"), None);

@@ -52,11 +52,6 @@ impl Identity {
     pub fn claim(&self, name: &str) -> Option<&Value> {
         self.0.claims.get(name)
     }
-
-    /// The session at the provider (`sid`), which a back-channel logout may name.
-    pub fn session(&self) -> Option<&str> {
-        self.claim("sid")?.as_str()
-    }
 }
 
 impl fmt::Debug for Identity {
