@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
+use http::uri::Authority;
 
 /// One origin: `https`, or `http` on a loopback host.
 #[derive(Clone, PartialEq, Eq)]
@@ -11,16 +12,25 @@ pub(crate) struct Origin {
     https: bool,
     host: Box<str>,
     port: u16,
+    /// Host and port as nearly every URL spells them.
+    authority: Box<str>,
 }
 
 impl Origin {
     /// The origin of `uri`, unless a token must never go there.
     pub(crate) fn of(uri: &Uri) -> Result<Self, &'static str> {
         let (https, host, port) = parts(uri)?;
+        let host = host.to_ascii_lowercase();
+        let authority = if port == default_port(https) {
+            host.clone()
+        } else {
+            format!("{host}:{port}")
+        };
         Ok(Self {
             https,
-            host: host.to_ascii_lowercase().into(),
+            host: host.into(),
             port,
+            authority: authority.into(),
         })
     }
 
@@ -42,8 +52,22 @@ impl Origin {
         Self::of(&uri)
     }
 
-    /// Whether `uri` is at this origin. Compares in place: this runs on every request.
+    /// Whether `uri` is at this origin. This runs on every request: the usual spelling is compared
+    /// as it stands, and only another is taken apart.
     pub(crate) fn contains(&self, uri: &Uri) -> bool {
+        let authority = uri.authority().map(Authority::as_str);
+        if authority == Some(&self.authority) {
+            let scheme = uri.scheme_str();
+            return match self.https {
+                true => scheme == Some("https"),
+                false => scheme == Some("http"),
+            };
+        }
+        self.is_of(uri)
+    }
+
+    #[cold]
+    fn is_of(&self, uri: &Uri) -> bool {
         parts(uri).is_ok_and(|(https, host, port)| {
             https == self.https && port == self.port && host.eq_ignore_ascii_case(&self.host)
         })
@@ -53,11 +77,7 @@ impl Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.https { "https" } else { "http" };
-        write!(f, "{scheme}://{}", self.host)?;
-        if self.port != default_port(self.https) {
-            write!(f, ":{}", self.port)?;
-        }
-        Ok(())
+        write!(f, "{scheme}://{}", self.authority)
     }
 }
 

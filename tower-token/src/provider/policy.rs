@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use http::Uri;
+
 use super::rotation::Rotation;
 use crate::origin::Origin;
 
@@ -47,6 +49,11 @@ impl Policy {
                 "allow_origin takes a bare origin such as \"https://api.example.com\": {why}"
             )),
         }
+    }
+
+    /// Whether tokens may go to where `uri` says.
+    pub(crate) fn allows(&self, uri: &Uri) -> bool {
+        self.origins.iter().any(|origin| origin.contains(uri))
     }
 
     /// How long one exchange may take. Within a grace period no more than half of it, so
