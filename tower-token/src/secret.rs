@@ -1,6 +1,7 @@
 //! Text that must not be seen: one buffer, wiped when its last clone drops.
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -40,15 +41,76 @@ impl Secret {
     }
 }
 
-/// Moves `bytes` into a buffer that is wiped when its last clone drops.
-pub(crate) fn wiped(bytes: Zeroizing<Vec<u8>>) -> Bytes {
-    struct Owner(Zeroizing<Vec<u8>>);
+/// A buffer that is wiped when it drops: all at once, where `Zeroizing` goes over a vector byte by
+/// byte.
+pub(crate) struct Wiped(Vec<u8>);
+
+impl Wiped {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
+impl Drop for Wiped {
+    fn drop(&mut self) {
+        wipe(&mut self.0);
+    }
+}
+
+/// Leaves zeroes in all of the capacity: what is not in use may have been.
+fn wipe(bytes: &mut Vec<u8>) {
+    bytes.clear();
+    bytes.resize(bytes.capacity(), 0);
+    // What nobody reads again would not have to be written.
+    zeroize::optimization_barrier(bytes.as_slice());
+}
+
+impl fmt::Debug for Wiped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wiped([redacted])")
+    }
+}
+
+impl AsRef<[u8]> for Wiped {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Deref for Wiped {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl DerefMut for Wiped {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.0
+    }
+}
+
+/// Moves `bytes` into a buffer that is wiped when its last clone drops: its own, if it is full.
+pub(crate) fn wiped(mut bytes: Zeroizing<Vec<u8>>) -> Bytes {
+    struct Owner(Box<[u8]>);
     impl AsRef<[u8]> for Owner {
         fn as_ref(&self) -> &[u8] {
             &self.0
         }
     }
-    Bytes::from_owner(Owner(bytes))
+    impl Drop for Owner {
+        fn drop(&mut self) {
+            self.0.fill(0);
+            zeroize::optimization_barrier(&*self.0);
+        }
+    }
+    Bytes::from_owner(Owner(if bytes.len() == bytes.capacity() {
+        std::mem::take(&mut *bytes).into_boxed_slice()
+    } else {
+        // To shrink it might leave a copy behind that nobody wipes.
+        Box::from(bytes.as_slice())
+    }))
 }
 
 /// `value` as JSON, in one buffer of its size: none that grew is left behind.
@@ -74,7 +136,7 @@ impl std::io::Write for Measure {
     }
 }
 
-/// Takes the string's own buffer over; nothing is copied.
+/// Takes the string's own buffer over if it is full; else it is copied, and wiped.
 impl From<String> for Secret {
     fn from(text: String) -> Self {
         Self(wiped(Zeroizing::new(text.into_bytes())))
@@ -105,6 +167,15 @@ impl fmt::Debug for Secret {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_wiped_buffer_is_zeroes_to_the_end_of_its_capacity() {
+        let mut bytes = b"secret, and more of it".to_vec();
+        let capacity = bytes.capacity();
+        bytes.truncate(3);
+        wipe(&mut bytes);
+        assert_eq!(bytes, vec![0; capacity]);
+    }
 
     #[test]
     fn clones_share_one_buffer() {

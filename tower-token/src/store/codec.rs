@@ -257,18 +257,26 @@ impl<'a> From<&'a Record> for WireRecord<'a> {
     }
 }
 
-impl TryFrom<WireRecord<'_>> for Record {
-    type Error = Error;
+impl WireRecord<'_> {
+    /// The grant that it is of.
+    pub(super) fn key(&self) -> GrantKey {
+        GrantKey::from_parts(self.provider, self.subject, self.connection)
+    }
 
-    fn try_from(wire: WireRecord<'_>) -> Result<Self, Error> {
+    /// Whether it is of the grant that `key` names.
+    pub(super) fn is_of(&self, key: &GrantKey) -> bool {
+        self.provider == key.provider()
+            && self.subject == key.subject()
+            && self.connection == key.connection()
+    }
+
+    /// The record, of the grant that it is of: whoever has that key already shares it.
+    pub(super) fn into_record(self, key: GrantKey) -> Result<Record, Error> {
+        let wire = self;
         let secret = Secret::from;
         let at = Timestamp::from_unix_millis;
         let grant = Grant {
-            key: GrantKey::from_parts(
-                wire.provider.into(),
-                wire.subject.into(),
-                wire.connection.map(Into::into),
-            ),
+            key,
             epoch: wire.epoch,
             state: match wire.state {
                 WireState::Active => GrantState::Active,
@@ -309,7 +317,7 @@ impl TryFrom<WireRecord<'_>> for Record {
                 .map(|(name, value)| (name.to_owned(), secret(value)))
                 .collect(),
         };
-        Ok(Self {
+        Ok(Record {
             grant,
             sequence: wire.sequence,
             connect: ExchangeId(wire.connect),
@@ -327,6 +335,15 @@ impl TryFrom<WireRecord<'_>> for Record {
                 next: at(wire.next),
             }),
         })
+    }
+}
+
+impl TryFrom<WireRecord<'_>> for Record {
+    type Error = Error;
+
+    fn try_from(wire: WireRecord<'_>) -> Result<Self, Error> {
+        let key = wire.key();
+        wire.into_record(key)
     }
 }
 

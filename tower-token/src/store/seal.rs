@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::contract::RowKey;
 use crate::error::{Error, ErrorKind};
+use crate::secret::Wiped;
 
 const FORMAT: u8 = 1;
 const XAES_256_GCM: u8 = 1;
@@ -193,11 +194,7 @@ pub(super) fn key_id(record: &[u8]) -> Result<u32, Error> {
 }
 
 /// Opens `record`, if it was sealed by `key` for this very place.
-pub(super) fn open(
-    key: &Key,
-    place: Place<'_>,
-    record: &[u8],
-) -> Result<Zeroizing<Vec<u8>>, Error> {
+pub(super) fn open(key: &Key, place: Place<'_>, record: &[u8]) -> Result<Wiped, Error> {
     key_id(record)?;
     let (head, body) = record.split_at(HEADER);
     let (nonce, body) = body.split_at(NONCE);
@@ -205,12 +202,12 @@ pub(super) fn open(
     let (Ok(nonce), Ok(tag)) = (<[u8; NONCE]>::try_from(nonce), <[u8; TAG]>::try_from(tag)) else {
         return Err(damaged("a record is too short"));
     };
-    let mut text = Zeroizing::new(text.to_vec());
+    let mut text = Wiped::new(text.to_vec());
     key.cipher()
         .decrypt_inout_detached(
             &nonce.into(),
             &associated_data(head, place),
-            text.as_mut_slice().into(),
+            (&mut *text).into(),
             &tag.into(),
         )
         .map_err(|_| damaged("a record does not open: it was damaged, moved or forged"))?;
@@ -345,7 +342,7 @@ mod tests {
              f808b99dfcb282a74df472e7",
         );
         let opened = open(&key, place(b"vault", &row, Kind::Grant), &record).unwrap();
-        assert_eq!(opened.as_slice(), b"the text");
+        assert_eq!(&opened[..], b"the text");
         assert_eq!(key_id(&record).unwrap(), 7);
     }
 
@@ -355,7 +352,7 @@ mod tests {
         let (here, there) = (row(1), row(2));
         let home = place(b"vault", &here, Kind::Grant);
         let record = sealed(&key, home, b"text");
-        assert_eq!(open(&key, home, &record).unwrap().as_slice(), b"text");
+        assert_eq!(&open(&key, home, &record).unwrap()[..], b"text");
         for elsewhere in [
             place(b"vault", &there, Kind::Grant),
             place(b"other", &here, Kind::Grant),

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use super::codec::{self, WireRecord};
 use super::contract::{
@@ -23,7 +22,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Fingerprint;
 use crate::grant::{Owner, Record};
 use crate::key::GrantKey;
-use crate::secret::Secret;
+use crate::secret::{Secret, Wiped};
 
 /// A store that seals everything it writes. Cheap to clone; clones are the same store.
 ///
@@ -387,7 +386,10 @@ impl Opener {
 
     /// The same for the row of `key`.
     fn found_of(&self, key: &GrantKey, row_key: &RowKey, row: &Row) -> Found {
-        self.found_as(row, self.record_if(row_key, row, |found| found == key))
+        self.found_as(
+            row,
+            self.record_by(row_key, row, |wire| wire.is_of(key).then(|| key.clone())),
+        )
     }
 
     fn found_as(&self, row: &Row, record: Result<Record, Error>) -> Found {
@@ -408,26 +410,28 @@ impl Opener {
 
     /// Opens a row, and makes sure that what stands in it belongs there.
     pub(super) fn record(&self, row_key: &RowKey, row: &Row) -> Result<Record, Error> {
-        self.record_if(row_key, row, |found| {
-            self.seen.keyset.row(found) == *row_key
+        self.record_by(row_key, row, |wire| {
+            let key = wire.key();
+            (self.seen.keyset.row(&key) == *row_key).then_some(key)
         })
     }
 
-    fn record_if(
+    /// `key_of` says the key of what was read, if that belongs there.
+    fn record_by(
         &self,
         row_key: &RowKey,
         row: &Row,
-        belongs: impl FnOnce(&GrantKey) -> bool,
+        key_of: impl FnOnce(&WireRecord<'_>) -> Option<GrantKey>,
     ) -> Result<Record, Error> {
         let text = self.text(row_key, row)?;
-        let record = Record::try_from(codec::read::<WireRecord<'_>>(codec::RECORD, &text)?)?;
-        if !belongs(&record.grant.key) {
-            return Err(Error::new(
+        let wire = codec::read::<WireRecord<'_>>(codec::RECORD, &text)?;
+        let key = key_of(&wire).ok_or_else(|| {
+            Error::new(
                 ErrorKind::Damaged,
                 "a record names another grant than the row it stands in",
-            ));
-        }
-        Ok(record)
+            )
+        })?;
+        wire.into_record(key)
     }
 
     /// Whether a row is under the key that seals, or one that is about to.
@@ -438,7 +442,7 @@ impl Opener {
     }
 
     /// What was sealed into a row.
-    pub(super) fn text(&self, row_key: &RowKey, row: &Row) -> Result<Zeroizing<Vec<u8>>, Error> {
+    pub(super) fn text(&self, row_key: &RowKey, row: &Row) -> Result<Wiped, Error> {
         let key = self.key(seal::key_id(&row.bytes)?)?;
         seal::open(key, place(&self.seen.keyset, row_key), &row.bytes)
     }

@@ -1,6 +1,6 @@
 //! What the embedded stores have in common: the durability protocol around an engine.
 //!
-//! One thread applies what is queued, commits, and acknowledges all of it at once. Reads are
+//! One thread applies what is queued and what comes meanwhile, commits, and acknowledges all of it at once. Reads are
 //! inline and never wait for that, unless they ask for a row whose save is under way.
 //!
 //! After a write that failed nothing is acknowledged or read until the engine was opened anew,
@@ -18,6 +18,7 @@ mod pending;
 #[cfg(test)]
 mod recovery_tests;
 mod rewrite;
+mod round;
 mod rows;
 #[cfg(test)]
 mod store_tests;

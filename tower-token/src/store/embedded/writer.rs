@@ -1,6 +1,6 @@
-//! One thread that writes: it takes what is queued, applies it, flushes and syncs once,
-//! then acknowledges all of it. When that fails it lets go of the engine, and opens it
-//! again until that works.
+//! One thread that writes: it takes what is queued, and what comes while that is applied,
+//! flushes and syncs once, then acknowledges all of it. When that fails it lets go of the
+//! engine, and opens it again until that works.
 
 use std::sync::Arc;
 use std::thread;
@@ -15,11 +15,10 @@ use super::door::Door;
 use super::engine::{Engine, guarded};
 use super::folder::Folder;
 use super::pending::Pending;
+use super::round::{QUEUE, Round, nap};
 use super::rows::{Applied, Rows};
 use crate::clock::Timestamp;
 
-/// How many saves may wait; a caller beyond that waits for a place.
-const QUEUE: usize = 1_024;
 /// Between attempts to open again: after the first, and at most.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -58,6 +57,7 @@ impl<E: Engine> Writer<E> {
         door: Arc<Door<E>>,
         pending: Arc<Pending>,
     ) -> Result<Self, StoreError> {
+        // A caller beyond that waits for a place.
         let (commands, queue) = mpsc::channel(QUEUE);
         let (alive, gone) = watch::channel(());
         let run = Run {
@@ -165,15 +165,12 @@ impl<E: Engine> Drop for Run<E> {
 
 impl<E: Engine> Run<E> {
     fn serve(mut self, mut queue: mpsc::Receiver<Command>) {
-        let mut round = Vec::new();
+        let mut before = 0;
         while let Some(first) = queue.blocking_recv() {
-            round.push(first);
-            while round.len() < QUEUE
-                && let Ok(command) = queue.try_recv()
-            {
-                round.push(command);
-            }
-            if self.write(round.drain(..)) {
+            let mut round = Round::new(first, &mut queue, before, nap);
+            let close;
+            (before, close) = self.write(&mut round);
+            if close {
                 // What was accepted is answered: the loop ends when nothing is left.
                 queue.close();
             }
@@ -183,8 +180,9 @@ impl<E: Engine> Run<E> {
         }
     }
 
-    /// One round: apply all, sync once, acknowledge all. Whether it was the last.
-    fn write(&mut self, commands: impl Iterator<Item = Command>) -> bool {
+    /// One round: apply all, sync once, acknowledge all. How many saves there were, and whether
+    /// it was the last.
+    fn write(&mut self, commands: impl Iterator<Item = Command>) -> (usize, bool) {
         let (mut answers, mut barriers) = (Vec::new(), Vec::new());
         let (mut dirty, mut close) = (false, false);
         let mut round = self.door.engine(Rows::begin);
@@ -203,6 +201,10 @@ impl<E: Engine> Run<E> {
                     // One that could not look leaves the engine to be looked at.
                     dirty |= matches!(outcome, Ok(SaveOutcome::Saved(_)) | Err(_));
                     answers.push((save, outcome));
+                }
+                // Nothing is before it that was not answered.
+                Command::Barrier(reply) if answers.is_empty() => {
+                    let _ = reply.send(());
                 }
                 Command::Barrier(reply) => barriers.push(reply),
                 Command::Suspect => dirty = true,
@@ -247,6 +249,11 @@ impl<E: Engine> Run<E> {
             None if dirty => self.wait = Duration::ZERO,
             None => {}
         }
+        // All at once, and before anybody is told: whoever is goes on at once, and would find the
+        // lock held.
+        self.pending
+            .remove(answers.iter().map(|(save, _)| &save.key));
+        let saves = answers.len();
         for (save, outcome) in answers {
             let outcome = match outcome {
                 // Applied, but not known to be on the disk.
@@ -255,12 +262,13 @@ impl<E: Engine> Run<E> {
                 Ok(SaveOutcome::Conflict) if !synced => Err(failed()),
                 other => other,
             };
-            self.answer(save, outcome);
+            // A caller who was dropped does not want the answer.
+            let _ = save.reply.send(outcome);
         }
         for reply in barriers {
             let _ = reply.send(());
         }
-        close
+        (saves, close)
     }
 
     /// The outer error says that the engine cannot be trusted any more, the inner one that
@@ -278,12 +286,6 @@ impl<E: Engine> Run<E> {
             Applied::Conflict => Ok(SaveOutcome::Conflict),
             Applied::Unreadable(error) => Err(error),
         })
-    }
-
-    fn answer(&self, save: Save, outcome: Result<SaveOutcome, StoreError>) {
-        self.pending.remove(&save.key);
-        // A caller who was dropped does not want the answer.
-        let _ = save.reply.send(outcome);
     }
 
     /// Returns with the engine open again, or when the store was closed meanwhile.
@@ -314,7 +316,8 @@ impl<E: Engine> Run<E> {
                 match command {
                     Command::Save(save) => {
                         let why = self.door.check().err().unwrap_or_else(failed);
-                        self.answer(save, Err(why));
+                        self.pending.remove([&save.key]);
+                        let _ = save.reply.send(Err(why));
                     }
                     Command::Barrier(reply) => drop(reply.send(())),
                     Command::Suspect | Command::ForgetDue(..) => {}

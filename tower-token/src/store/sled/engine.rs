@@ -58,7 +58,7 @@ impl Engine for Sled {
 
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
         let value = again(|| self.db.get(key))?;
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        Ok(value.map(Bytes::from_owner))
     }
 
     fn pick<T>(
