@@ -51,20 +51,24 @@ impl RefreshWindow {
         margin: Duration,
         jitter: u16,
     ) -> Self {
-        let Some(expires_at) = expires_at else {
-            return Self {
-                due_at: Timestamp::FAR_FUTURE,
-                expires_at: Timestamp::FAR_FUTURE,
-                life: Duration::ZERO,
-            };
-        };
-        let life = expires_at.since(started);
-        let margin = margin.min(life / 3);
-        let jitter = (margin / 10).mul_f64(f64::from(jitter) / f64::from(u16::MAX));
+        let due_at = expires_at.map_or(Timestamp::FAR_FUTURE, |expires_at| {
+            let margin = margin.min(expires_at.since(started) / 3);
+            let jitter = (margin / 10).mul_f64(f64::from(jitter) / f64::from(u16::MAX));
+            expires_at - margin + jitter
+        });
+        Self::due(due_at, started, expires_at)
+    }
+
+    /// The same of a token that is known to fall due at `due_at`.
+    pub(crate) fn due(
+        due_at: Timestamp,
+        started: Timestamp,
+        expires_at: Option<Timestamp>,
+    ) -> Self {
         Self {
-            due_at: expires_at - margin + jitter,
-            expires_at,
-            life,
+            due_at,
+            expires_at: expires_at.unwrap_or(Timestamp::FAR_FUTURE),
+            life: expires_at.map_or(Duration::ZERO, |expires_at| expires_at.since(started)),
         }
     }
 
@@ -72,12 +76,11 @@ impl RefreshWindow {
     /// `min_validity`. More than tokens of this kind are ever valid for is not asked of
     /// them.
     pub fn at(&self, now: Timestamp, min_validity: Duration) -> Freshness {
-        let min_validity = if min_validity < self.life {
-            min_validity
-        } else {
-            Duration::ZERO
-        };
-        if now >= self.expires_at || self.expires_at.since(now) < min_validity {
+        // Hardly anybody needs any.
+        let too_short = !min_validity.is_zero()
+            && min_validity < self.life
+            && self.expires_at.since(now) < min_validity;
+        if now >= self.expires_at || too_short {
             Freshness::Expired
         } else if now >= self.due_at {
             Freshness::Due

@@ -25,71 +25,80 @@ use foldhash::fast::RandomState;
 #[derive(Clone)]
 pub struct GrantKey(Arc<Parts>);
 
+/// All names in one text, so that two keys are compared in one go.
 struct Parts {
     hash: u64,
-    provider: Box<str>,
-    subject: Box<str>,
-    connection: Option<Box<str>>,
+    /// Where the provider's name ends in the text, and where the subject does: there are many
+    /// keys, and none of 4 GiB.
+    provider: u32,
+    subject: u32,
+    /// A connection comes after a mark, so that an empty one differs from none.
+    text: Box<str>,
 }
+
+const CONNECTION: &str = "/";
 
 impl GrantKey {
     /// The grant of `subject`, your own id of the user, at `provider`, the name the
     /// provider was registered under.
-    pub fn new(provider: impl Into<Box<str>>, subject: impl Into<Box<str>>) -> Self {
-        Self::from_parts(provider.into(), subject.into(), None)
+    pub fn new(provider: impl AsRef<str>, subject: impl AsRef<str>) -> Self {
+        Self::from_parts(provider.as_ref(), subject.as_ref(), None)
     }
 
     /// The same user and provider, another connection of theirs.
     #[must_use]
-    pub fn with_connection(&self, connection: impl Into<Box<str>>) -> Self {
-        Self::from_parts(
-            self.0.provider.clone(),
-            self.0.subject.clone(),
-            Some(connection.into()),
-        )
+    pub fn with_connection(&self, connection: impl AsRef<str>) -> Self {
+        Self::from_parts(self.provider(), self.subject(), Some(connection.as_ref()))
     }
 
-    pub(crate) fn from_parts(
-        provider: Box<str>,
-        subject: Box<str>,
-        connection: Option<Box<str>>,
-    ) -> Self {
+    pub(crate) fn from_parts(provider: &str, subject: &str, connection: Option<&str>) -> Self {
         // Ids come from outside: a seed of this process keeps anyone from choosing
         // ids that collide.
         static SEED: OnceLock<RandomState> = OnceLock::new();
         let seed = SEED.get_or_init(RandomState::default);
-        let hash = seed.hash_one((&provider, &subject, &connection));
+        let mark = connection.map_or("", |_| CONNECTION);
+        let text = [provider, subject, mark, connection.unwrap_or_default()].concat();
+        let end = |end| u32::try_from(end).unwrap_or(u32::MAX);
+        let (provider, subject) = (end(provider.len()), end(provider.len() + subject.len()));
+        let hash = seed.hash_one((&text, provider, subject));
         Self(Arc::new(Parts {
             hash,
             provider,
             subject,
-            connection,
+            text: text.into(),
         }))
     }
 
     /// The name of the provider.
     pub fn provider(&self) -> &str {
-        &self.0.provider
+        self.part(0, self.0.provider as usize)
     }
 
     /// Your id of the user.
     pub fn subject(&self) -> &str {
-        &self.0.subject
+        self.part(self.0.provider as usize, self.0.subject as usize)
     }
 
     /// Which of the user's connections to this provider, if there can be several.
     pub fn connection(&self) -> Option<&str> {
-        self.0.connection.as_deref()
+        let marked = self.part(self.0.subject as usize, self.0.text.len());
+        marked.strip_prefix(CONNECTION)
+    }
+
+    /// Both lie between characters.
+    fn part(&self, from: usize, to: usize) -> &str {
+        self.0.text.get(from..to).unwrap_or_default()
     }
 }
 
 impl PartialEq for GrantKey {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-            || (self.0.hash == other.0.hash
-                && self.0.subject == other.0.subject
-                && self.0.provider == other.0.provider
-                && self.0.connection == other.0.connection)
+        let (one, other) = (&*self.0, &*other.0);
+        std::ptr::eq(one, other)
+            || (one.hash == other.hash
+                && one.provider == other.provider
+                && one.subject == other.subject
+                && one.text == other.text)
     }
 }
 
@@ -104,12 +113,9 @@ impl Hash for GrantKey {
 impl fmt::Debug for GrantKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrantKey")
-            .field("provider", &self.0.provider)
+            .field("provider", &self.provider())
             .field("subject", &"[redacted]")
-            .field(
-                "connection",
-                &self.0.connection.as_ref().map(|_| "[redacted]"),
-            )
+            .field("connection", &self.connection().map(|_| "[redacted]"))
             .finish()
     }
 }
@@ -148,6 +154,11 @@ mod tests {
             GrantKey::new("a", "b"),
             GrantKey::new("a", "b").with_connection("")
         );
+        assert_ne!(
+            GrantKey::new("a", "b/c"),
+            GrantKey::new("a", "b").with_connection("c")
+        );
+        assert_eq!(GrantKey::new("a", "b/c").connection(), None);
         assert_eq!(GrantKey::new("a", "b"), GrantKey::new("a", "b"));
     }
 

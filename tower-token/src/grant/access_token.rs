@@ -1,7 +1,6 @@
 //! One bearer token, as it goes into a request.
 
 use std::fmt;
-use std::sync::Arc;
 
 use http::HeaderValue;
 use zeroize::{Zeroize, Zeroizing};
@@ -17,13 +16,12 @@ const SCHEME: &str = "Bearer ";
 /// The header value is built once, marked sensitive, and shares one buffer with
 /// every clone; that buffer is wiped when the last of them drops.
 #[derive(Clone)]
-pub struct AccessToken(Arc<Inner>);
-
-struct Inner {
+pub struct AccessToken {
     header: HeaderValue,
     serial: Serial,
     started: Timestamp,
-    expires_at: Option<Timestamp>,
+    /// The far future where that is not known.
+    expires_at: Timestamp,
 }
 
 /// Which token of a grant this is. A later one orders after an earlier one; those that one
@@ -48,17 +46,17 @@ impl AccessToken {
         started: Timestamp,
         expires_at: Option<Timestamp>,
     ) -> Result<Self, Error> {
-        Ok(Self(Arc::new(Inner {
+        Ok(Self {
             header: header(SCHEME, token)?,
             serial,
             started,
-            expires_at,
-        })))
+            expires_at: expires_at.unwrap_or(Timestamp::FAR_FUTURE),
+        })
     }
 
     /// The value of the `Authorization` header, marked sensitive.
     pub fn authorization(&self) -> &HeaderValue {
-        &self.0.header
+        &self.header
     }
 
     /// The value of another header: the token after a word and a space, or alone.
@@ -72,8 +70,7 @@ impl AccessToken {
     /// The token itself, for APIs that take it elsewhere than in the header.
     pub fn expose(&self) -> &str {
         // Built from "Bearer " and visible ASCII.
-        self.0
-            .header
+        self.header
             .to_str()
             .unwrap_or_default()
             .get(SCHEME.len()..)
@@ -82,16 +79,16 @@ impl AccessToken {
 
     /// Which token of its grant this is.
     pub fn serial(&self) -> Serial {
-        self.0.serial
+        self.serial
     }
 
     /// When it stops being usable, if that is known.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.0.expires_at
+        Some(self.expires_at).filter(|end| *end < Timestamp::FAR_FUTURE)
     }
 
     pub(crate) fn started(&self) -> Timestamp {
-        self.0.started
+        self.started
     }
 }
 
@@ -99,8 +96,8 @@ impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AccessToken")
             .field("token", &"[redacted]")
-            .field("serial", &self.0.serial)
-            .field("expires_at", &self.0.expires_at)
+            .field("serial", &self.serial)
+            .field("expires_at", &self.expires_at())
             .finish()
     }
 }

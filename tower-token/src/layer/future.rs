@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::challenge::insufficient_scope;
+use super::copy::Copy;
 use super::error::TokenServiceError;
 use super::placement::{Authorization, Placement};
 use super::refusal::TokenRefused;
@@ -19,7 +19,7 @@ use super::replay::{CloneBody, Replay};
 use super::request::TokenRequest;
 use crate::error::Error;
 use crate::grant::{AccessToken, Serial};
-use crate::manager::Shared;
+use crate::manager::{Offer, Shared};
 
 pin_project! {
     /// The response future of [`TokenService`](super::TokenService).
@@ -38,7 +38,7 @@ pin_project! {
 type Healing<S, K, P> = (Boxed<Option<AccessToken>>, Second<S, K, P>);
 
 /// Whose second attempt it is, and what it takes.
-type Second<S, K, P> = (Asked, Box<Resend<S, K, P>>);
+type Second<S, K, P> = (Box<Waited>, Box<Resend<S, K, P>>);
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
@@ -91,44 +91,87 @@ pub(super) struct Unsent<S, B, R: Replay<B>, P> {
     pub(super) placement: P,
 }
 
-/// All of a request, the user's extensions included, before a token went in.
-pub(super) struct Copy<K> {
-    pub(super) head: Parts,
-    pub(super) body: K,
-}
-
 /// What a 401 would need.
 pub(super) struct Kept<S, K, P> {
     pub(super) asked: Asked,
-    pub(super) serial: Serial,
     pub(super) again: Option<Box<Resend<S, K, P>>>,
 }
 
 /// A copy of the request, and what to send it by.
 pub(super) struct Resend<S, K, P> {
     pub(super) copy: Copy<K>,
+    /// Lives as long as somebody may want a token of it.
+    pub(super) _manager: Arc<Shared>,
     pub(super) service: S,
     pub(super) placement: P,
 }
 
 /// Who was asked for a token, and for which.
-#[derive(Clone)]
-pub(super) struct Asked {
-    pub(super) manager: Arc<Shared>,
-    pub(super) wanted: TokenRequest,
+pub(super) enum Asked {
+    /// It was there.
+    Offer {
+        offer: Arc<Offer>,
+        account: Option<Arc<str>>,
+        route: Option<&'static str>,
+    },
+    /// It had to be looked for.
+    Waited(Box<Waited>),
+}
+
+pub(super) struct Waited {
+    manager: Arc<Shared>,
+    wanted: TokenRequest,
+    serial: Serial,
 }
 
 impl Asked {
+    pub(super) fn waited(manager: Arc<Shared>, wanted: TokenRequest, serial: Serial) -> Self {
+        Self::Waited(Box::new(Waited {
+            manager,
+            wanted,
+            serial,
+        }))
+    }
+
     /// Counts what an API answers to one of our tokens.
     fn answered<A>(&self, response: &Response<A>) {
-        let Self { manager, wanted } = self;
-        manager.answered(&wanted.key, wanted.route, response.status());
+        let status = response.status();
+        match self {
+            Self::Offer { offer, route, .. } => offer.answered(*route, status),
+            Self::Waited(waited) => {
+                let Waited {
+                    manager, wanted, ..
+                } = &**waited;
+                manager.answered(&wanted.key, wanted.route, status);
+            }
+        }
+    }
+
+    /// Whom to ask for another. `None` if there is nobody left.
+    fn for_another(self) -> Option<Box<Waited>> {
+        match self {
+            Self::Waited(waited) => Some(waited),
+            Self::Offer {
+                offer,
+                account,
+                route,
+            } => {
+                let mut wanted = TokenRequest::new(offer.key().clone());
+                wanted.account = account;
+                wanted.route = route;
+                Some(Box::new(Waited {
+                    manager: offer.manager()?,
+                    serial: offer.token(wanted.which())?.serial(),
+                    wanted,
+                }))
+            }
+        }
     }
 }
 
 /// The request once more.
 struct Again<S, B> {
-    asked: Asked,
+    asked: Option<Asked>,
     service: S,
     request: Option<Request<B>>,
 }
@@ -183,6 +226,24 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
+        // What nearly every request comes to.
+        if let StateProj::Calling { response, kept } = state.as_mut().project() {
+            let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
+            if let Some(kept) = &kept {
+                kept.asked.answered(&response);
+            }
+            if !is_refusal(&response) {
+                return Poll::Ready(Ok(response));
+            }
+            match kept.take().and_then(|kept| kept.heal(R::hold)) {
+                None => return Poll::Ready(Ok(response)),
+                Some((token, again)) => state.set(State::Healing {
+                    token,
+                    refused: Some(response),
+                    again: Some(again),
+                }),
+            }
+        }
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Failed { error } => {
@@ -201,12 +262,13 @@ where
                 }
                 StateProj::Calling { response, kept } => {
                     let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
-                    let kept = kept.take();
                     if let Some(kept) = &kept {
                         kept.asked.answered(&response);
                     }
-                    let refused = kept.filter(|_| is_refusal(&response));
-                    match refused.and_then(|kept| kept.heal(R::hold)) {
+                    if !is_refusal(&response) {
+                        return Poll::Ready(Ok(response));
+                    }
+                    match kept.take().and_then(|kept| kept.heal(R::hold)) {
                         None => return Poll::Ready(Ok(response)),
                         Some((token, again)) => State::Healing {
                             token,
@@ -238,7 +300,7 @@ where
                     match again.request.take() {
                         Some(request) => State::Last {
                             response: again.service.call(request),
-                            asked: Some(again.asked.clone()),
+                            asked: again.asked.take(),
                         },
                         None => return Poll::Pending,
                     }
@@ -277,16 +339,13 @@ where
         let again = self.copy.take().map(|copy| {
             Box::new(Resend {
                 copy,
+                _manager: Arc::clone(&self.manager),
                 service: self.service.clone(),
                 placement: self.placement.clone(),
             })
         });
         let kept = Kept {
-            asked: Asked {
-                manager: self.manager,
-                wanted: self.wanted,
-            },
-            serial: token.serial(),
+            asked: Asked::waited(self.manager, self.wanted, token.serial()),
             again,
         };
         State::Calling {
@@ -300,17 +359,20 @@ impl<S, K, P> Kept<S, K, P> {
     /// Begins to get a newer token. `None` if the request cannot be sent again: the
     /// refresh then happens behind.
     fn heal(self, hold: impl FnOnce(&mut K) -> bool) -> Option<Healing<S, K, P>> {
-        let Self {
-            asked,
+        let asked = self.asked.for_another()?;
+        let held = self
+            .again
+            .and_then(|mut again| hold(&mut again.copy.body).then_some(again));
+        let Waited {
+            manager,
+            wanted,
             serial,
-            again,
-        } = self;
-        let held = again.and_then(|mut again| hold(&mut again.copy.body).then_some(again));
-        let Asked { manager, wanted } = asked.clone();
+        } = &*asked;
         let Some(again) = held else {
-            manager.replace_refused_behind(&wanted.key, wanted.which(), serial);
+            manager.replace_refused_behind(&wanted.key, wanted.which(), *serial);
             return None;
         };
+        let (manager, wanted, serial) = (Arc::clone(manager), wanted.clone(), *serial);
         let token = Box::pin(async move {
             manager
                 .replace_refused(&wanted.key, wanted.which(), serial)
@@ -324,18 +386,17 @@ impl<S, K, P> Resend<S, K, P> {
     /// The request with the newer token in it, if that can be done, as it was the first time.
     fn with_token<B>(
         self,
-        asked: Asked,
+        asked: Box<Waited>,
         replay: impl FnOnce(K) -> Option<B>,
         token: &AccessToken,
     ) -> Option<Box<Again<S, B>>>
     where
         P: Placement<B>,
     {
-        let Copy { head, body } = self.copy;
-        let mut request = Request::from_parts(head, replay(body)?);
+        let mut request = self.copy.into_request(replay)?;
         self.placement.place(token, &mut request).ok()?;
         Some(Box::new(Again {
-            asked,
+            asked: Some(Asked::Waited(asked)),
             service: self.service,
             request: Some(request),
         }))

@@ -3,6 +3,7 @@
 mod body_refusal;
 mod buffered;
 mod challenge;
+mod copy;
 mod error;
 mod future;
 mod header;
@@ -15,7 +16,7 @@ mod service;
 mod trail;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use tower_layer::Layer;
 
@@ -33,7 +34,7 @@ pub use self::request::TokenRequest;
 pub use self::service::TokenService;
 #[cfg(feature = "reqwest")]
 pub(crate) use self::trail::Trail;
-use crate::manager::{Shared, TokenManager};
+use crate::manager::{Offer, Shared, TokenManager};
 
 /// Wraps an HTTP client so that each request carries its user's valid token.
 ///
@@ -76,9 +77,21 @@ pub struct TokenLayer<R = CloneBody, P = Authorization> {
 #[derive(Clone)]
 struct Settings {
     manager: Arc<Shared>,
-    bound: Option<TokenRequest>,
+    bound: Option<Bound>,
     pass_without_key: bool,
     foreign_origin_without_token: bool,
+    /// Whether its requests may be hops of a redirect that is followed outside of it.
+    #[cfg(feature = "reqwest")]
+    has_trails: bool,
+}
+
+/// The grant that a client is bound to.
+#[derive(Clone)]
+struct Bound {
+    wanted: TokenRequest,
+    /// What it offered when that was last looked up by this client: a clone that is made for one
+    /// request looks for itself once that was withdrawn.
+    offer: Weak<Offer>,
 }
 
 impl TokenLayer {
@@ -90,6 +103,8 @@ impl TokenLayer {
                 bound: None,
                 pass_without_key: false,
                 foreign_origin_without_token: false,
+                #[cfg(feature = "reqwest")]
+                has_trails: false,
             },
             replay: CloneBody,
             placement: Authorization,
@@ -103,7 +118,7 @@ impl<R, P> TokenLayer<R, P> {
     /// as the account.
     #[must_use]
     pub fn for_key(mut self, key: impl Into<TokenRequest>) -> Self {
-        self.settings.bound = Some(key.into());
+        self.settings.bind(key.into());
         self
     }
 
@@ -202,7 +217,7 @@ impl<S, R: Clone, P: Clone> Layer<S> for TokenLayer<R, P> {
 impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
-            .field("bound", &self.bound)
+            .field("bound", &self.bound.as_ref().map(|bound| &bound.wanted))
             .field("pass_without_key", &self.pass_without_key)
             .field(
                 "foreign_origin_without_token",

@@ -58,6 +58,19 @@ pub trait Placement<B> {
     /// After an error, for which there is [`Error::cannot_place`], it is not sent. What takes one
     /// token has to take the next: after a 401 it is too late to refuse.
     fn place(&self, token: &AccessToken, request: &mut Request<B>) -> Result<(), Error>;
+
+    /// The same, unless the request carries one already: it is then left as it is, and the answer
+    /// is `false`. Worth writing where one look at the headers does for both questions.
+    fn place_if_absent(
+        &self,
+        token: &AccessToken,
+        request: &mut Request<B>,
+    ) -> Result<bool, Error> {
+        if self.is_placed(request.headers()) {
+            return Ok(false);
+        }
+        self.place(token, request).map(|()| true)
+    }
 }
 
 /// `Authorization: Bearer` (RFC 6750 section 2.1), marked sensitive.
@@ -73,6 +86,26 @@ impl<B> Placement<B> for Authorization {
         let value = token.authorization().clone();
         request.headers_mut().insert(AUTHORIZATION, value);
         Ok(())
+    }
+
+    fn place_if_absent(
+        &self,
+        token: &AccessToken,
+        request: &mut Request<B>,
+    ) -> Result<bool, Error> {
+        let headers = request.headers_mut();
+        // Where no name has two values, one insert answers both: what it replaced is put back.
+        if headers.len() != headers.keys_len() && headers.contains_key(AUTHORIZATION) {
+            return Ok(false);
+        }
+        let before = headers.insert(AUTHORIZATION, token.authorization().clone());
+        Ok(match before {
+            None => true,
+            Some(before) => {
+                headers.insert(AUTHORIZATION, before);
+                false
+            }
+        })
     }
 }
 

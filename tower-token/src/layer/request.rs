@@ -77,6 +77,11 @@ impl TokenRequest {
         &self.key
     }
 
+    /// Whether it asks for the grant's only token, for no time in particular.
+    pub(super) fn is_plain(&self) -> bool {
+        self.account.is_none() && self.min_validity.is_zero()
+    }
+
     pub(super) fn wanted(&self) -> Wanted<'_> {
         Wanted::of(self.account.as_deref()).valid_for(self.min_validity)
     }

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use tower_service::Service;
 
-use super::Settings;
+use super::copy::Copy;
 use super::error::TokenServiceError;
-use super::future::{Asked, Copy, Kept, Resend, ResponseFuture, Unsent};
+use super::future::{Asked, Kept, Resend, ResponseFuture, Unsent};
 use super::placement::{Authorization, Placement};
 use super::replay::{CloneBody, Replay};
 use super::request::TokenRequest;
+use super::{Bound, Settings};
 use crate::error::{Error, ErrorKind};
-use crate::manager::Attached;
+use crate::manager::{Attached, Offer, Shared, Wanted};
 
 /// Puts the token of each request's user into it, and heals a 401 once.
 ///
@@ -38,8 +39,15 @@ impl<S, R, P> TokenService<S, R, P> {
         P: Clone,
     {
         let mut bound = self.clone();
-        bound.settings.bound = Some(key.into());
+        bound.settings.bind(key.into());
         bound
+    }
+
+    /// The same, for requests that come with a trail.
+    #[cfg(feature = "reqwest")]
+    pub(crate) fn with_trails(mut self) -> Self {
+        self.settings.has_trails = true;
+        self
     }
 
     /// The inner service.
@@ -56,15 +64,59 @@ enum Plan {
 }
 
 impl Settings {
+    pub(super) fn bind(&mut self, wanted: TokenRequest) {
+        let offer = self.manager.offer(&wanted.key);
+        self.bound = Some(Bound {
+            offer: offer.as_ref().map(Arc::downgrade).unwrap_or_default(),
+            wanted,
+        });
+    }
+
+    /// What a request wants that says so itself, or whose client is bound to a grant.
+    fn wanted<'a>(&'a self, asked: Option<&'a TokenRequest>) -> Option<&'a TokenRequest> {
+        asked.or(self.bound.as_ref().map(|bound| &bound.wanted))
+    }
+
+    /// Whose token is there at once for a request to `uri`: what nearly every request comes to.
+    fn find(&mut self, asked: Option<&TokenRequest>, uri: &Uri) -> Option<Arc<Offer>> {
+        let manager = &*self.manager;
+        let (wanted, offer) = match (asked, &mut self.bound) {
+            (Some(wanted), None) => (wanted, manager.offer(&wanted.key)?),
+            (None, Some(bound)) => {
+                let offer = bound.offer(manager)?;
+                (&bound.wanted, offer)
+            }
+            (Some(asked), Some(bound)) if asked.key == bound.wanted.key => {
+                (asked, bound.offer(manager)?)
+            }
+            (Some(_), Some(_)) | (None, None) => return None,
+        };
+        let now = manager.now();
+        let is_fresh = match wanted.is_plain() {
+            true => offer.is_fresh(now),
+            false => offer.is_fresh_for(now, wanted.wanted()),
+        };
+        (is_fresh && offer.allows(uri)).then_some(offer)
+    }
+
+    /// Whether it was sent where nobody is to be trusted with what comes next.
+    fn is_lost<B>(&self, _request: &Request<B>) -> bool {
+        #[cfg(feature = "reqwest")]
+        if self.has_trails {
+            return super::trail::is_lost(_request);
+        }
+        false
+    }
+
     fn plan<B>(&self, request: &Request<B>, placed: bool) -> Result<Plan, Error> {
         if placed {
             return Ok(Plan::PassThrough);
         }
-        #[cfg(feature = "reqwest")]
-        if super::trail::is_lost(request) {
+        if self.is_lost(request) {
             return Ok(Plan::PassThrough);
         }
-        match (request.extensions().get::<TokenRequest>(), &self.bound) {
+        let bound = self.bound.as_ref().map(|bound| &bound.wanted);
+        match (request.extensions().get::<TokenRequest>(), bound) {
             (Some(asked), Some(bound)) if asked.key != bound.key => Err(Error::new(
                 ErrorKind::KeyMismatch,
                 "the request names another grant than the one its client is bound to",
@@ -77,6 +129,17 @@ impl Settings {
                  .extension(TokenRequest::new(key)) to it, or bind its client with .for_key(key)",
             )),
         }
+    }
+}
+
+impl Bound {
+    fn offer(&mut self, manager: &Shared) -> Option<Arc<Offer>> {
+        let known = self.offer.upgrade();
+        known.filter(|offer| !offer.is_withdrawn()).or_else(|| {
+            let offer = manager.offer(&self.wanted.key)?;
+            self.offer = Arc::downgrade(&offer);
+            Some(offer)
+        })
     }
 }
 
@@ -95,46 +158,90 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let asked = request.extensions().get::<TokenRequest>();
+        let lost = self.settings.is_lost(&request);
+        let offer = match lost {
+            false => self.settings.find(asked, request.uri()),
+            true => None,
+        };
+        let wanted = self.settings.wanted(asked);
+        // Not asked where nothing can be kept anyway.
+        let retry = size_of::<Option<R::Again>>() > 0
+            && wanted.is_some_and(|wanted| wanted.retry)
+            && !lost
+            && !self.placement.is_placed(request.headers());
+        let account = wanted.and_then(|wanted| wanted.account.clone());
+        let route = wanted.and_then(|wanted| wanted.route);
+
+        let (head, body) = request.into_parts();
+        let (body, again) = self.replay.begin(body, retry);
+        let mut request = Request::from_parts(head, body);
+        // Copied before the token goes in, so that a retry starts from what was given.
+        let copy = again.map(|body| Copy::of(&request, body));
+
+        let Some(offer) = offer else {
+            return self.call_for_another(request, copy);
+        };
+        let Some(token) = offer.token(Wanted::of(account.as_deref()).which) else {
+            return self.call_for_another(request, copy);
+        };
+        match self.placement.place_if_absent(token, &mut request) {
+            Ok(true) => {}
+            Ok(false) => return ResponseFuture::last(self.inner.call(request)),
+            Err(error) => return ResponseFuture::failed(error),
+        }
+        let asked = Asked::Offer {
+            offer,
+            account,
+            route,
+        };
+        let again = copy.map(|copy| self.resend(copy));
+        ResponseFuture::calling(self.inner.call(request), Kept { asked, again })
+    }
+}
+
+impl<S, R, P> TokenService<S, R, P> {
+    fn resend<K>(&self, copy: Copy<K>) -> Box<Resend<S, K, P>>
+    where
+        S: Clone,
+        P: Clone,
+    {
+        Box::new(Resend {
+            copy,
+            _manager: Arc::clone(&self.settings.manager),
+            service: self.inner.clone(),
+            placement: self.placement.clone(),
+        })
+    }
+
+    /// Where there is no fresh token at hand.
+    #[cold]
+    fn call_for_another<B, A>(
+        &mut self,
+        mut request: Request<R::Body>,
+        copy: Option<Copy<R::Again>>,
+    ) -> ResponseFuture<S, B, R, P>
+    where
+        R: Replay<B>,
+        S: Service<Request<R::Body>, Response = Response<A>> + Clone,
+        P: Placement<R::Body> + Clone,
+    {
         let placed = self.placement.is_placed(request.headers());
-        let plan = match self.settings.plan(&request, placed) {
-            Ok(plan) => plan,
+        let wanted = match self.settings.plan(&request, placed) {
+            Ok(Plan::Attach(wanted)) => wanted,
+            Ok(Plan::PassThrough) => return ResponseFuture::last(self.inner.call(request)),
             Err(error) => return ResponseFuture::failed(error),
         };
-        let (head, body) = request.into_parts();
-        let retry = matches!(&plan, Plan::Attach(wanted) if wanted.retry);
-        let (body, again) = self.replay.begin(body, retry);
-        // Copied before the token goes in, so that a retry starts from what was given.
-        let copy = again.map(|body| Copy {
-            head: head.clone(),
-            body,
-        });
-        let mut request = Request::from_parts(head, body);
-        let wanted = match plan {
-            Plan::Attach(wanted) => wanted,
-            Plan::PassThrough => return ResponseFuture::last(self.inner.call(request)),
-        };
         let manager = Arc::clone(&self.settings.manager);
-        let attached = manager.attach(
-            &wanted.key,
-            wanted.wanted(),
-            &mut request,
-            |token, request| self.placement.place(token, request),
-        );
-        match attached {
-            Ok(Attached::Token(serial)) => {
-                let again = copy.map(|copy| {
-                    Box::new(Resend {
-                        copy,
-                        service: self.inner.clone(),
-                        placement: self.placement.clone(),
-                    })
-                });
-                let kept = Kept {
-                    asked: Asked { manager, wanted },
-                    serial,
-                    again,
-                };
-                ResponseFuture::calling(self.inner.call(request), kept)
+        match manager.attach(&wanted.key, wanted.wanted(), request.uri()) {
+            Ok(Attached::Token(token)) => {
+                if let Err(error) = self.placement.place(&token, &mut request) {
+                    return ResponseFuture::failed(error);
+                }
+                let again = copy.map(|copy| self.resend(copy));
+                let serial = token.serial();
+                let asked = Asked::waited(manager, wanted, serial);
+                ResponseFuture::calling(self.inner.call(request), Kept { asked, again })
             }
             Ok(Attached::Wait) => {
                 // The one that was polled ready is called; its clone takes its place.

@@ -39,6 +39,10 @@ impl Backoff {
         self.until = Some((now + delay, error));
     }
 
+    pub(super) fn is_clear(&self) -> bool {
+        self.failures == 0 && self.until.is_none()
+    }
+
     pub(super) fn clear(&mut self) {
         *self = Self::default();
     }

@@ -1,12 +1,13 @@
 //! Setting a manager up.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::cache::Cache;
 use super::gate::Gate;
 use super::outage::Outage;
+use super::registered::Registered;
 use super::unsaved::Unsaved;
 use super::{Shared, TokenManager, sweep};
 use crate::clock::{Clock, SystemClock};
@@ -110,7 +111,7 @@ impl TokenManagerBuilder {
             .ok_or_else(|| config("the token manager has no store: add .store(..)"))?;
         let (mut providers, mut gates) = (HashMap::new(), HashMap::new());
         for provider in self.providers {
-            let provider = Arc::new(provider?);
+            let provider = provider?;
             let name = Arc::clone(&provider.name);
             gates.insert(Arc::clone(&name), Gate::new(provider.policy.max_exchanges));
             if providers.insert(Arc::clone(&name), provider).is_some() {
@@ -129,9 +130,16 @@ impl TokenManagerBuilder {
             .map_err(|_| config("build the token manager on a tokio runtime"))?;
         let mut owner = Owner([0; 16]);
         fill(&mut owner.0)?;
-        let shared = Arc::new(Shared {
+        let registered = |provider, manager: &Weak<_>| {
+            let manager = manager.clone();
+            Arc::new(Registered { provider, manager })
+        };
+        let shared = Arc::new_cyclic(|me| Shared {
             store,
-            providers,
+            providers: providers
+                .into_iter()
+                .map(|(name, provider)| (name, registered(provider, me)))
+                .collect(),
             gates,
             cache: Cache::new(self.cache_capacity),
             clock: self.clock,

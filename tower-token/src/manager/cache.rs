@@ -1,8 +1,11 @@
 //! Every slot of a manager, bounded in number.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
+use papaya::Operation;
+
+use super::offer::Offer;
 use super::slot::{Hold, Slot};
 use crate::key::{BuildKeyHash, GrantKey};
 use crate::rt::Mutex;
@@ -11,9 +14,17 @@ use crate::rt::Mutex;
 /// was not used since the hand last came by.
 #[derive(Debug)]
 pub(super) struct Cache {
-    slots: papaya::HashMap<GrantKey, Arc<Slot>, BuildKeyHash>,
+    slots: papaya::HashMap<GrantKey, Shown, BuildKeyHash>,
     hand: Mutex<VecDeque<GrantKey>>,
     capacity: usize,
+}
+
+/// A slot, and what it serves: whoever wants a fresh token need not look into the slot.
+#[derive(Debug)]
+struct Shown {
+    slot: Arc<Slot>,
+    /// Not kept: the map drops what was replaced some time later.
+    offer: Weak<Offer>,
 }
 
 /// How many keys one insert may look at to make room. Where that many are all in use the
@@ -35,21 +46,37 @@ impl Cache {
         key: &GrantKey,
         use_it: impl FnOnce(&Arc<Slot>) -> T,
     ) -> Option<T> {
-        self.slots.pin().get(key).map(use_it)
+        self.slots.pin().get(key).map(|shown| use_it(&shown.slot))
+    }
+
+    /// What the key's slot serves, if it serves anything.
+    pub(super) fn offer(&self, key: &GrantKey) -> Option<Arc<Offer>> {
+        let offer = self.slots.pin().get(key)?.offer.upgrade();
+        offer.filter(|offer| !offer.is_withdrawn())
+    }
+
+    /// What `slot` serves from now on, if it is still the one of its key.
+    pub(super) fn show(&self, slot: &Slot, offer: &Weak<Offer>) {
+        let slots = self.slots.pin();
+        slots.compute(slot.key().clone(), |found| match found {
+            Some((_, shown)) if std::ptr::eq(&*shown.slot, slot) => Operation::Insert(Shown {
+                slot: Arc::clone(&shown.slot),
+                offer: Weak::clone(offer),
+            }),
+            _ => Operation::Abort(()),
+        });
     }
 
     /// The key's slot, made if there is none, and held.
     pub(super) fn hold(&self, key: &GrantKey, make: impl Fn() -> Slot) -> Hold {
         loop {
             let slots = self.slots.pin();
-            if let Some(slot) = slots.get(key) {
+            if let Some(Shown { slot, .. }) = slots.get(key) {
                 match slot.hold() {
                     Some(hold) => return hold,
                     // Evicted between the look-up and now; whoever did that removes it.
                     None => {
-                        slots
-                            .remove_if(key, |_, found| Arc::ptr_eq(found, slot))
-                            .ok();
+                        slots.remove_if(key, |_, found| found.is_of(slot)).ok();
                         continue;
                     }
                 }
@@ -57,7 +84,9 @@ impl Cache {
             let slot = Arc::new(make());
             // Held before anyone can see it, so that it is not evicted at once.
             let hold = slot.hold();
-            if let (Ok(_), Some(hold)) = (slots.try_insert(key.clone(), slot), hold) {
+            let offer = Weak::new();
+            let shown = Shown { slot, offer };
+            if let (Ok(_), Some(hold)) = (slots.try_insert(key.clone(), shown), hold) {
                 drop(slots);
                 self.make_room(key);
                 return hold;
@@ -77,10 +106,8 @@ impl Cache {
                 return;
             };
             match slots.get(&oldest) {
-                Some(slot) if slot.try_evict() => {
-                    slots
-                        .remove_if(&oldest, |_, found| Arc::ptr_eq(found, slot))
-                        .ok();
+                Some(Shown { slot, .. }) if slot.try_evict() => {
+                    slots.remove_if(&oldest, |_, found| found.is_of(slot)).ok();
                 }
                 Some(_) => hand.push_back(oldest),
                 None => {}
@@ -93,8 +120,15 @@ impl Cache {
     }
 }
 
+impl Shown {
+    fn is_of(&self, slot: &Arc<Slot>) -> bool {
+        Arc::ptr_eq(&self.slot, slot)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::registered::Registered;
     use super::*;
     use crate::grant::TokenResponse;
     use crate::provider::{Provider, RefreshError, RefreshRequest, Refresher};
@@ -110,9 +144,12 @@ mod tests {
     #[test]
     fn it_stays_bounded_and_keeps_what_is_held() {
         let cache = Cache::new(10);
-        let provider = Arc::new(Provider::new("p", Never));
+        let registered = Arc::new(Registered {
+            provider: Provider::new("p", Never),
+            manager: Weak::new(),
+        });
         let key = |n: usize| GrantKey::new("p", n.to_string());
-        let hold = |n: usize| cache.hold(&key(n), || Slot::new(key(n), Arc::clone(&provider)));
+        let hold = |n: usize| cache.hold(&key(n), || Slot::new(key(n), Arc::clone(&registered), 0));
         let first = hold(0);
         for n in 1..1_000 {
             drop(hold(n));

@@ -81,11 +81,7 @@ impl Shared {
 
     fn connected(&self, slot: &Slot, record: &Record) {
         slot.publish(record);
-        {
-            let mut work = slot.work();
-            work.backoff.clear();
-            work.not_before = None;
-        }
+        slot.work().succeeded();
         self.emit(slot, EventKind::Connected);
     }
 

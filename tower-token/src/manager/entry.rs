@@ -10,24 +10,38 @@ use crate::grant::{AccessToken, Account, Grant, Serial};
 /// The tokens of a grant, as a slot serves them.
 #[derive(Debug, Clone)]
 pub(super) struct Entry {
-    serial: Serial,
     can_refresh: bool,
-    /// The newest token; none if the grant has come to its end, or has yet to begin.
-    token: Option<Served>,
-    accounts: Vec<Held>,
+    /// Whether the newest token was.
+    refused: bool,
+    /// The newest token. Where the grant has come to its end, or has yet to begin, there is only
+    /// its serial.
+    newest: Result<Issued, Serial>,
+    /// Most grants have none: they pay for a pointer, and not for a list.
+    accounts: Option<Box<Accounts>>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct Served {
-    pub(super) token: AccessToken,
-    window: RefreshWindow,
-    pub(super) refused: bool,
-}
+struct Accounts(Vec<Held>);
 
 #[derive(Debug, Clone)]
 struct Held {
     account: Account,
-    served: Option<Served>,
+    refused: bool,
+    issued: Option<Issued>,
+}
+
+#[derive(Debug, Clone)]
+struct Issued {
+    token: AccessToken,
+    due_at: Timestamp,
+}
+
+/// A token as it is served.
+#[derive(Clone, Copy)]
+pub(super) struct Served<'a> {
+    pub(super) token: &'a AccessToken,
+    due_at: Timestamp,
+    pub(super) refused: bool,
 }
 
 /// What a caller finds in a slot.
@@ -54,14 +68,36 @@ pub(super) enum Look {
 }
 
 enum Selected<'a> {
-    Token(Option<&'a Served>),
+    Token(Option<Served<'a>>),
     Several,
     NoAccount,
 }
 
-impl Served {
+impl Issued {
+    fn served(&self, refused: bool) -> Served<'_> {
+        Served {
+            token: &self.token,
+            due_at: self.due_at,
+            refused,
+        }
+    }
+}
+
+impl Held {
+    fn served(&self) -> Option<Served<'_>> {
+        let issued = self.issued.as_ref()?;
+        Some(issued.served(self.refused))
+    }
+}
+
+impl Served<'_> {
+    fn at(&self, now: Timestamp, min_validity: Duration) -> Freshness {
+        let (started, expires_at) = (self.token.started(), self.token.expires_at());
+        RefreshWindow::due(self.due_at, started, expires_at).at(now, min_validity)
+    }
+
     fn is_expired(&self, now: Timestamp) -> bool {
-        self.window.at(now, Duration::ZERO) == Freshness::Expired
+        self.at(now, Duration::ZERO) == Freshness::Expired
     }
 
     pub(super) fn is_usable(&self, now: Timestamp) -> bool {
@@ -70,63 +106,86 @@ impl Served {
 }
 
 impl Entry {
-    /// What there is to serve of `grant`. A token that was refused is no less so when it is
-    /// read once more.
+    /// What there is to serve of `grant`, whose tokens fall due as `due_at` says. A token that
+    /// was refused is no less so when it is read once more.
     pub(super) fn new(
         grant: &Grant,
-        window: impl Fn(&AccessToken) -> RefreshWindow,
+        due_at: impl Fn(&AccessToken) -> Timestamp,
         before: Option<&Entry>,
     ) -> Self {
-        let serve = |token: &AccessToken, which: Which<'_>| Served {
+        let issue = |token: &AccessToken| Issued {
             token: token.clone(),
-            window: window(token),
-            refused: before
-                .and_then(|before| before.served(which))
-                .is_some_and(|served| served.refused && served.token.serial() == token.serial()),
+            due_at: due_at(token),
         };
-        let token = grant.access_token.as_ref();
+        let is_refused = |token: Option<&AccessToken>, which: Which<'_>| {
+            let before = before.and_then(|before| before.served(which));
+            before
+                .filter(|before| before.refused)
+                .is_some_and(|before| {
+                    token.is_some_and(|token| before.token.serial() == token.serial())
+                })
+        };
+        let newest = grant.access_token.as_ref();
         let accounts = grant.accounts.iter().map(|account| Held {
-            served: account
-                .access_token()
-                .map(|token| serve(token, Which::Account(account.id()))),
             account: account.clone(),
+            refused: is_refused(account.access_token(), Which::Account(account.id())),
+            issued: account.access_token().map(issue),
         });
         Self {
-            serial: grant.serial(),
             can_refresh: grant.can_refresh(),
-            token: token.map(|token| serve(token, Which::Newest)),
-            accounts: accounts.collect(),
+            refused: is_refused(newest, Which::Newest),
+            newest: newest.map(issue).ok_or(grant.serial()),
+            accounts: (accounts.len() > 0).then(|| Box::new(Accounts(accounts.collect()))),
         }
     }
 
+    /// Until when nothing has to be done about the token of `which`.
+    pub(super) fn fresh_until(&self, which: Which<'_>) -> Option<Timestamp> {
+        let served = self.served(which).filter(|served| !served.refused)?;
+        Some(served.due_at)
+    }
+
     pub(super) fn serial(&self) -> Serial {
-        self.serial
+        match &self.newest {
+            Ok(issued) => issued.token.serial(),
+            Err(serial) => *serial,
+        }
+    }
+
+    fn accounts(&self) -> &[Held] {
+        self.accounts.as_ref().map_or(&[], |accounts| &accounts.0)
+    }
+
+    fn newest(&self) -> Option<Served<'_>> {
+        let issued = self.newest.as_ref().ok()?;
+        Some(issued.served(self.refused))
     }
 
     fn select(&self, which: Which<'_>) -> Selected<'_> {
         match which {
-            Which::Only if self.accounts.len() > 1 => Selected::Several,
-            Which::Only | Which::Newest => Selected::Token(self.token.as_ref()),
-            Which::Account(id) => match self.accounts.iter().find(|held| held.account.id() == id) {
-                Some(held) => Selected::Token(held.served.as_ref()),
+            Which::Only if self.accounts().len() > 1 => Selected::Several,
+            Which::Only | Which::Newest => Selected::Token(self.newest()),
+            Which::Account(id) => match self.accounts().iter().find(|held| held.account.id() == id)
+            {
+                Some(held) => Selected::Token(held.served()),
                 // Its accounts are known only when the first tokens are there.
-                None if self.token.is_none() && self.can_refresh => Selected::Token(None),
+                None if self.newest.is_err() && self.can_refresh => Selected::Token(None),
                 None => Selected::NoAccount,
             },
         }
     }
 
     /// What is served as `which`.
-    pub(super) fn served(&self, which: Which<'_>) -> Option<&Served> {
+    pub(super) fn served(&self, which: Which<'_>) -> Option<Served<'_>> {
         match self.select(which) {
             Selected::Token(served) => served,
             Selected::Several | Selected::NoAccount => None,
         }
     }
 
-    fn all(&self) -> impl Iterator<Item = &Served> {
-        let accounts = self.accounts.iter().filter_map(|held| held.served.as_ref());
-        self.token.iter().chain(accounts)
+    fn all(&self) -> impl Iterator<Item = Served<'_>> {
+        let accounts = self.accounts().iter().filter_map(Held::served);
+        self.newest().into_iter().chain(accounts)
     }
 
     /// Whether a token of `serial` was refused.
@@ -144,26 +203,23 @@ impl Entry {
     /// The same, with the token of `which` refused; that of a lone account is both.
     pub(super) fn with_refused(&self, which: Which<'_>) -> Self {
         let mut entry = self.clone();
-        let lone = entry.accounts.len() == 1;
-        for held in &mut entry.accounts {
-            let meant = lone || which == Which::Account(held.account.id());
-            if let Some(served) = held.served.as_mut().filter(|_| meant) {
-                served.refused = true;
-            }
+        let lone = entry.accounts().len() == 1;
+        for held in entry
+            .accounts
+            .iter_mut()
+            .flat_map(|accounts| &mut accounts.0)
+        {
+            held.refused |= lone || which == Which::Account(held.account.id());
         }
-        let only = lone || !matches!(which, Which::Account(_));
-        if let Some(served) = entry.token.as_mut().filter(|_| only) {
-            served.refused = true;
-        }
+        entry.refused |= lone || !matches!(which, Which::Account(_));
         entry
     }
 
-    /// The token of `wanted`, if nothing has to be done about it.
-    pub(super) fn fresh(&self, now: Timestamp, wanted: Wanted<'_>) -> Option<&AccessToken> {
-        let served = self.served(wanted.which)?;
-        let fresh =
-            !served.refused && served.window.at(now, wanted.min_validity) == Freshness::Fresh;
-        fresh.then_some(&served.token)
+    /// Whether nothing has to be done about the token of `wanted`.
+    pub(super) fn is_fresh(&self, now: Timestamp, wanted: Wanted<'_>) -> bool {
+        self.served(wanted.which).is_some_and(|served| {
+            !served.refused && served.at(now, wanted.min_validity) == Freshness::Fresh
+        })
     }
 
     pub(super) fn look(&self, now: Timestamp, wanted: Wanted<'_>) -> Look {
@@ -176,7 +232,7 @@ impl Entry {
             }
             Selected::Token(None) if self.can_refresh => {
                 return Look::Replace {
-                    serial: self.serial,
+                    serial: self.serial(),
                     usable: None,
                 };
             }
@@ -184,17 +240,17 @@ impl Entry {
             Selected::Token(Some(served)) => served,
         };
         let token = served.token.clone();
-        if token.serial() < self.serial {
+        if token.serial() < self.serial() {
             return self.look_at_absent(now, served);
         }
-        let freshness = served.window.at(now, wanted.min_validity);
+        let freshness = served.at(now, wanted.min_validity);
         if !served.refused && freshness != Freshness::Expired {
             let due = freshness == Freshness::Due && self.can_refresh;
             return Look::Usable { token, due };
         }
         match (self.can_refresh, served.is_usable(now)) {
             (true, usable) => Look::Replace {
-                serial: self.serial,
+                serial: self.serial(),
                 usable: usable.then_some(token),
             },
             // It cannot get better than this.
@@ -205,14 +261,14 @@ impl Entry {
 
     /// The last answer brought no token for this account: the one it has is used to its end.
     /// Then no exchange is made for its sake alone.
-    fn look_at_absent(&self, now: Timestamp, served: &Served) -> Look {
+    fn look_at_absent(&self, now: Timestamp, served: Served<'_>) -> Look {
         if served.is_usable(now) {
             let token = served.token.clone();
             return Look::Usable { token, due: false };
         }
         match (self.can_refresh, self.newest_is_fresh(now)) {
             (true, false) => Look::Replace {
-                serial: self.serial,
+                serial: self.serial(),
                 usable: None,
             },
             (true, true) => Look::Absent,
@@ -221,18 +277,18 @@ impl Entry {
     }
 
     fn newest_is_fresh(&self, now: Timestamp) -> bool {
-        self.token.as_ref().is_some_and(|newest| {
-            !newest.refused && newest.window.at(now, Duration::ZERO) == Freshness::Fresh
+        self.newest().is_some_and(|newest| {
+            !newest.refused && newest.at(now, Duration::ZERO) == Freshness::Fresh
         })
     }
 
     /// The accounts whose tokens can be used.
     pub(super) fn usable_accounts(&self, now: Timestamp) -> Vec<Account> {
         let usable = |held: &&Held| {
-            let served = held.served.as_ref();
+            let served = held.served();
             served.is_some_and(|served| served.is_usable(now))
         };
-        let accounts = self.accounts.iter().filter(usable);
+        let accounts = self.accounts().iter().filter(usable);
         accounts.map(|held| held.account.clone()).collect()
     }
 }
@@ -257,10 +313,8 @@ mod tests {
     }
 
     fn entry(grant: &Grant) -> Entry {
-        let window = |token: &AccessToken| {
-            RefreshWindow::new(token.started(), token.expires_at(), Duration::ZERO, 0)
-        };
-        Entry::new(grant, window, None)
+        let due_at = |token: &AccessToken| token.expires_at().unwrap_or(Timestamp::FAR_FUTURE);
+        Entry::new(grant, due_at, None)
     }
 
     fn seen(entry: &Entry, now: Timestamp, which: Which<'_>) -> String {

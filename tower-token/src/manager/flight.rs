@@ -59,7 +59,7 @@ impl Landing {
 
     fn free(&mut self) {
         if std::mem::take(&mut self.in_flight) {
-            self.slot.work().flight = None;
+            self.slot.work().land();
         }
     }
 }
@@ -71,6 +71,7 @@ impl Drop for Landing {
             let now = self.shared.clock.now();
             self.slot
                 .work()
+                .busy()
                 .backoff
                 .fail(now, cut_off(), None, jitter());
         }
@@ -97,14 +98,14 @@ impl Shared {
         need: Need,
     ) -> Result<FlightHandle, Error> {
         let mut work = slot.work();
-        if let Some(flight) = &work.flight {
+        if let Some(flight) = work.flight() {
             return Ok(flight.clone());
         }
         let now = self.clock.now();
-        if let Some(error) = work.backoff.cooling(now) {
+        if let Some(error) = work.cooling(now) {
             return Err(error);
         }
-        if need == Need::Soon && work.not_before.is_some_and(|at| now < at) {
+        if need == Need::Soon && work.is_risky(now) {
             return Err(unknown_outcome());
         }
         let closed = self.gate(slot)?.check(now).and(self.check_unsaved());
@@ -121,7 +122,7 @@ impl Shared {
             stale,
             need,
         };
-        work.flight = Some(handle.clone());
+        work.busy().flight = Some(handle.clone());
         drop(work);
         let landing = Landing {
             shared: Arc::clone(self),
@@ -153,13 +154,13 @@ async fn fly(landing: Landing, stale: Serial) {
     let outcome = refresh::run(shared, slot, stale).await;
     match outcome {
         Outcome::Done => {
-            succeeded(slot);
+            slot.work().succeeded();
             landing.land(Ok(()));
         }
         Outcome::Unsaved(save) => {
             // The token is served from memory meanwhile, and no other exchange of this
             // grant can begin: the flight is still under way.
-            succeeded(slot);
+            slot.work().succeeded();
             landing.tell(Ok(()));
             let _held = shared.unsaved.hold();
             save.until_stored(shared, slot).await;
@@ -171,7 +172,7 @@ async fn fly(landing: Landing, stale: Serial) {
         Outcome::NotBefore(at) => {
             let mut work = slot.work();
             if work.epoch() == stale.epoch {
-                work.not_before = Some(at);
+                work.busy().not_before = Some(at);
             }
             drop(work);
             landing.land(Err(unknown_outcome()));
@@ -179,12 +180,6 @@ async fn fly(landing: Landing, stale: Serial) {
         // A state of the grant, not a failure: whoever asks next looks again.
         Outcome::Ended(error) => landing.land(Err(error)),
     }
-}
-
-fn succeeded(slot: &Slot) {
-    let mut work = slot.work();
-    work.backoff.clear();
-    work.not_before = None;
 }
 
 /// Notes a failure, and tells how long to stay away for it.
@@ -203,8 +198,9 @@ fn failed(
         // The user connected anew meanwhile: that grant has not failed.
         return error;
     }
-    work.backoff.fail(now, error.clone(), retry_after, jitter());
-    work.backoff.cooling(now).unwrap_or(error)
+    let backoff = &mut work.busy().backoff;
+    backoff.fail(now, error.clone(), retry_after, jitter());
+    backoff.cooling(now).unwrap_or(error)
 }
 
 fn unknown_outcome() -> Error {

@@ -13,8 +13,10 @@ mod failure;
 mod flight;
 mod gate;
 mod lease;
+mod offer;
 mod outage;
 mod refresh;
+mod registered;
 mod revoke;
 mod save;
 mod serve;
@@ -27,6 +29,7 @@ mod sweep;
 mod unsaved;
 mod upkeep;
 mod wanted;
+mod work;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -40,7 +43,9 @@ pub use self::builder::TokenManagerBuilder;
 use self::cache::Cache;
 use self::disconnect::Leave;
 use self::gate::Gate;
+pub(crate) use self::offer::Offer;
 use self::outage::Outage;
+use self::registered::Registered;
 pub(crate) use self::serve::Attached;
 use self::slot::{Hold, Slot};
 pub use self::sweep::{SweepAction, SweepItem, SweepReport};
@@ -90,7 +95,7 @@ pub struct TokenManager(Arc<Shared>);
 /// What a manager's clones, flights and layers share.
 pub(crate) struct Shared {
     store: SealedStore,
-    providers: HashMap<Arc<str>, Arc<Provider>>,
+    providers: HashMap<Arc<str>, Arc<Registered>>,
     gates: HashMap<Arc<str>, Gate>,
     cache: Cache,
     clock: Arc<dyn Clock>,
@@ -333,7 +338,11 @@ impl Shared {
         self.events.answered(key.provider(), route, status);
     }
 
-    fn provider(&self, name: &str) -> Result<&Arc<Provider>, Error> {
+    fn provider(&self, name: &str) -> Result<&Provider, Error> {
+        Ok(&self.registered(name)?.provider)
+    }
+
+    fn registered(&self, name: &str) -> Result<&Arc<Registered>, Error> {
         self.providers
             .get(name)
             .ok_or_else(|| unknown_provider(name))
@@ -347,11 +356,10 @@ impl Shared {
 
     /// The slot of `key`, which stays in the map while it is held.
     fn hold(&self, key: &GrantKey) -> Result<Hold, Error> {
-        let provider = self.provider(key.provider())?;
+        let registered = self.registered(key.provider())?;
         Ok(self.cache.hold(key, || {
-            let slot = Slot::new(key.clone(), Arc::clone(provider));
-            slot.fingerprint(|| self.store.fingerprint(key));
-            slot
+            let jitter = self.store.fingerprint(key).jitter();
+            Slot::new(key.clone(), Arc::clone(registered), jitter)
         }))
     }
 
@@ -466,16 +474,16 @@ impl Shared {
     fn emit(&self, slot: &Slot, kind: EventKind) {
         self.events.emit(&Event {
             provider: Arc::clone(&slot.provider().name),
-            grant: slot.fingerprint(|| self.store.fingerprint(slot.key())),
+            grant: self.store.fingerprint(slot.key()),
             kind,
         });
     }
 
     /// Tells of what is about no grant in particular.
     fn emit_to_all(&self, kind: &EventKind) {
-        for provider in self.providers.values() {
+        for registered in self.providers.values() {
             self.events.emit(&Event {
-                provider: Arc::clone(&provider.name),
+                provider: Arc::clone(&registered.provider.name),
                 grant: Fingerprint::NONE,
                 kind: kind.clone(),
             });

@@ -270,7 +270,7 @@ async fn exchange(
     }
     let started = shared.clock.now();
     let idle_lifetime = provider.policy.refresh_token_idle_lifetime;
-    let user_code = slot.work().user_code.take();
+    let user_code = slot.work().take_user_code();
     let renewed_from = renew_from(&begun.record.grant, idle_lifetime, slot.jitter());
     let request = RefreshRequest {
         grant: &begun.record.grant,

@@ -28,7 +28,7 @@ const LONGEST_IN_ALL: Duration = Duration::from_secs(40);
 const MAX_TOKENS: usize = 128;
 
 /// Whether somebody is at work on the revocations of a grant.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Revoking {
     #[default]
     Idle,
@@ -48,11 +48,11 @@ impl Turn {
     /// None where there is one: it is asked to go on.
     fn take(hold: Hold) -> Option<Self> {
         let mut work = hold.work();
-        if work.revoking != Revoking::Idle {
-            work.revoking = Revoking::Again;
+        if work.revoking() != Revoking::Idle {
+            work.busy().revoking = Revoking::Again;
             return None;
         }
-        work.revoking = Revoking::UnderWay;
+        work.busy().revoking = Revoking::UnderWay;
         drop(work);
         Some(Self {
             hold,
@@ -63,12 +63,12 @@ impl Turn {
     /// The same, if it was asked for since it was taken.
     fn again(mut self) -> Option<Self> {
         let mut work = self.hold.work();
-        if work.revoking == Revoking::Again {
-            work.revoking = Revoking::UnderWay;
+        if work.revoking() == Revoking::Again {
+            work.busy().revoking = Revoking::UnderWay;
             drop(work);
             return Some(self);
         }
-        work.revoking = Revoking::Idle;
+        work.busy().revoking = Revoking::Idle;
         drop(work);
         self.has_ended = true;
         None
@@ -78,7 +78,7 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         if !self.has_ended {
-            self.hold.work().revoking = Revoking::Idle;
+            self.hold.work().busy().revoking = Revoking::Idle;
         }
     }
 }

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use http::{Request, Uri};
+use http::Uri;
 
-use super::Shared;
 use super::entry::Look;
 use super::flight::Need;
 use super::slot::{Refusal, Slot};
@@ -16,6 +15,8 @@ use super::state::{
     account_left_out, needs_reauth, not_connected, several_accounts, unknown_account,
 };
 use super::wanted::{Wanted, Which};
+use super::{Offer, Shared};
+use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::{AccessToken, Account, Serial};
@@ -27,8 +28,8 @@ use crate::secret::Secret;
 
 /// What became of a request that wants a token.
 pub(crate) enum Attached {
-    /// It carries the token of this serial.
-    Token(Serial),
+    /// Here it is.
+    Token(AccessToken),
     /// A token has to be waited for; it may go to where the request goes.
     Wait,
 }
@@ -38,46 +39,48 @@ pub(crate) enum Attached {
 const MAX_WAITS: u32 = 2;
 
 impl Shared {
-    /// Puts a fresh token into `headers`, if there is one and it may go to `uri`.
+    /// What `key` offers now, to be asked for a token at [`now`](Self::now).
     ///
-    /// This is what nearly every request comes to: one look-up, one clock read, one
-    /// insert. No lock, no allocation of ours.
-    pub(crate) fn attach<B>(
+    /// This is what nearly every request comes to: one look-up, one clock read, one insert. No
+    /// lock, no allocation of ours.
+    pub(crate) fn offer(&self, key: &GrantKey) -> Option<Arc<Offer>> {
+        self.cache.offer(key)
+    }
+
+    /// The time by which tokens are fresh.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A token for a request to `uri`, where there is none that is fresh.
+    pub(crate) fn attach(
         self: &Arc<Self>,
         key: &GrantKey,
         wanted: Wanted<'_>,
-        request: &mut Request<B>,
-        place: impl Fn(&AccessToken, &mut Request<B>) -> Result<(), Error>,
+        uri: &Uri,
     ) -> Result<Attached, Error> {
         let now = self.clock.now();
         let found = self.cache.with(key, |slot| {
-            check_origin(slot.provider(), request.uri())?;
-            let fresh = slot.with_fresh(now, wanted, |token| {
-                place(token, request).map(|()| token.serial())
-            });
-            if let Some(placed) = fresh {
-                return placed.map(Attached::Token);
-            }
-            match slot.look(now, wanted) {
+            check_origin(slot.provider(), uri)?;
+            Ok(match slot.look(now, wanted) {
                 Look::Usable { token, due } => {
                     if due {
                         self.refresh_behind(slot, token.serial(), Need::Soon);
                     }
-                    place(&token, request)?;
-                    Ok(Attached::Token(token.serial()))
+                    Attached::Token(token)
                 }
                 Look::Replace { .. }
                 | Look::Several
                 | Look::Spent
                 | Look::Absent
                 | Look::NoAccount
-                | Look::Unknown => Ok(Attached::Wait),
-            }
+                | Look::Unknown => Attached::Wait,
+            })
         });
         match found {
             Some(attached) => attached,
             None => {
-                check_origin(self.provider(key.provider())?, request.uri())?;
+                check_origin(self.provider(key.provider())?, uri)?;
                 Ok(Attached::Wait)
             }
         }
@@ -89,13 +92,14 @@ impl Shared {
         key: &GrantKey,
         wanted: Wanted<'_>,
     ) -> Result<AccessToken, Error> {
-        let fresh = self.cache.with(key, |slot| {
-            slot.with_fresh(self.clock.now(), wanted, AccessToken::clone)
-        });
-        if let Some(token) = fresh.flatten() {
-            return Ok(token);
+        if let Some(offer) = self.offer(key)
+            && offer.is_fresh_for(self.clock.now(), wanted)
+            && let Some(token) = offer.token(wanted.which)
+        {
+            return Ok(token.clone());
         }
         let slot = self.hold(key)?;
+        slot.touch();
         let mut deadline = pin!(self.deadline());
         let (mut loaded, mut waits) = (false, 0);
         loop {
@@ -140,7 +144,7 @@ impl Shared {
                 Look::NoAccount => return Err(unknown_account()),
                 Look::Several => return Err(several_accounts()),
                 Look::Unknown => return Err(not_connected()),
-                Look::Replace { .. } if slot.work().flight.is_some() => {
+                Look::Replace { .. } if slot.work().flight().is_some() => {
                     return Err(Error::new(
                         ErrorKind::Store,
                         "a refreshed token has expired before it could be stored: look at the store",
@@ -244,12 +248,12 @@ impl Shared {
         // Another instance may be ahead: what is here would only be adopted.
         before(deadline.as_mut(), self.load(&slot)).await?;
         let stale = slot.serial().ok_or_else(not_connected)?;
-        slot.work().user_code = Some(code);
+        slot.work().busy().user_code = Some(code);
         let mut landed = Ok(());
         // Twice: a flight that was under way may have begun its exchange without it.
         for _ in 0..MAX_WAITS {
             // What failed for want of it may be tried again at once.
-            slot.work().backoff.clear();
+            slot.work().forget_failures();
             landed = match self.join(&slot, stale, Need::Now) {
                 Ok(flight) => before(deadline.as_mut(), flight.landed()).await,
                 Err(error) => Err(error),
@@ -258,12 +262,12 @@ impl Shared {
                 landed = Ok(());
                 break;
             }
-            if slot.work().user_code.is_none() {
+            if !slot.work().has_user_code() {
                 break;
             }
         }
         // It is good for once.
-        slot.work().user_code = None;
+        slot.work().take_user_code();
         landed
     }
 
@@ -347,12 +351,7 @@ async fn before<T>(
 
 /// A token goes only to an origin its provider allows.
 fn check_origin(provider: &Provider, uri: &Uri) -> Result<(), Error> {
-    if provider
-        .policy
-        .origins
-        .iter()
-        .any(|origin| origin.contains(uri))
-    {
+    if provider.policy.allows(uri) {
         return Ok(());
     }
     Err(Error::new(

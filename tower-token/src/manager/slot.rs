@@ -1,84 +1,28 @@
 //! One grant in memory: what is served now, and who is at work on it.
 //!
 //! A slot is shared by the map, by loads and by flights. What it serves is swapped in
-//! whole and only ever for something newer, so readers need no lock.
+//! whole and only ever for something newer, and shown in the map: readers need no lock.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
-use super::backoff::Backoff;
 use super::entry::{Entry, Look};
-use super::flight::FlightHandle;
-use super::revoke::Revoking;
+use super::offer::{Current, Offer};
+use super::registered::Registered;
 use super::wanted::{Wanted, Which};
+use super::work::{Healed, Work};
 use crate::clock::Timestamp;
-use crate::event::Fingerprint;
 use crate::freshness::RefreshWindow;
 use crate::grant::{AccessToken, Account, Grant, Record, Serial};
 use crate::key::GrantKey;
 use crate::provider::Provider;
-use crate::rt::{ArcSwapOption, AtomicBool, Mutex, MutexGuard};
-use crate::secret::Secret;
+use crate::rt::{ArcSwapOption, Mutex, MutexGuard};
 
 #[derive(Debug)]
 pub(crate) struct Slot {
     key: GrantKey,
-    provider: Arc<Provider>,
-    fingerprint: OnceLock<Fingerprint>,
-    current: ArcSwapOption<Current>,
-    recently_used: AtomicBool,
+    registered: Arc<Registered>,
+    current: ArcSwapOption<Offer>,
     work: Mutex<Work>,
-}
-
-/// What a slot serves.
-#[derive(Debug)]
-enum Current {
-    Live(Entry),
-    /// Disconnected: nothing of an older epoch may come back.
-    Ended {
-        epoch: u64,
-    },
-}
-
-/// What only the slow paths touch.
-#[derive(Debug, Default)]
-pub(super) struct Work {
-    /// No longer in the map: look the key up again.
-    evicted: bool,
-    /// Loads, flights, connects and disconnects under way.
-    holders: u32,
-    pub(super) flight: Option<FlightHandle>,
-    pub(super) revoking: Revoking,
-    pub(super) backoff: Backoff,
-    /// An earlier refresh has an unknown outcome: until then another is only risked for a
-    /// token that has expired or was refused.
-    pub(super) not_before: Option<Timestamp>,
-    /// What the user answered to what the token service asked for: the next exchange takes it.
-    pub(super) user_code: Option<Secret>,
-    /// When the store was last looked at because no refresh may begin yet.
-    looked_at: Option<Timestamp>,
-    /// The newest row that was seen, by epoch and sequence.
-    seen: (u64, u64),
-    healed: Option<Healed>,
-}
-
-/// A token that was issued because its predecessor was refused.
-#[derive(Debug, Clone, Copy)]
-struct Healed {
-    serial: Serial,
-    at: Timestamp,
-    /// How many in a row were: an API that refuses everything must not cost an exchange
-    /// each time.
-    in_a_row: u32,
-}
-
-impl Healed {
-    /// How long such a token is not itself replaced for a 401: 5 s, doubling to 5 min.
-    fn cooldown(&self) -> Duration {
-        let doubled = 5 * 2u64.saturating_pow(self.in_a_row.saturating_sub(1).min(6));
-        Duration::from_secs(doubled.min(300))
-    }
 }
 
 /// What a 401 for a token means.
@@ -93,33 +37,14 @@ pub(super) enum Refusal {
     Again,
 }
 
-impl Work {
-    /// The newest epoch that was seen here.
-    pub(super) fn epoch(&self) -> u64 {
-        self.seen.0
-    }
-
-    /// Whether it is time to look whether somebody else has refreshed the grant: at most
-    /// once a second.
-    pub(super) fn may_look(&mut self, now: Timestamp) -> bool {
-        let second = Duration::from_secs(1);
-        let may = self.looked_at.is_none_or(|at| now.since(at) >= second);
-        if may {
-            self.looked_at = Some(now);
-        }
-        may
-    }
-}
-
 impl Slot {
-    pub(super) fn new(key: GrantKey, provider: Arc<Provider>) -> Self {
+    /// `registered` is the provider of the key; `jitter` is of the key.
+    pub(super) fn new(key: GrantKey, registered: Arc<Registered>, jitter: u16) -> Self {
         Self {
             key,
-            provider,
-            fingerprint: OnceLock::new(),
+            registered,
             current: ArcSwapOption::empty(),
-            recently_used: AtomicBool::new(true),
-            work: Mutex::default(),
+            work: Mutex::new(Work::new(jitter)),
         }
     }
 
@@ -127,38 +52,28 @@ impl Slot {
         &self.key
     }
 
-    pub(crate) fn provider(&self) -> &Arc<Provider> {
-        &self.provider
-    }
-
-    pub(super) fn fingerprint(&self, make: impl FnOnce() -> Fingerprint) -> Fingerprint {
-        *self.fingerprint.get_or_init(make)
+    pub(crate) fn provider(&self) -> &Provider {
+        &self.registered.provider
     }
 
     pub(super) fn work(&self) -> MutexGuard<'_, Work> {
         self.work.lock()
     }
 
-    /// Hands a fresh token to `use_it`: no lock, no allocation, no copy.
-    pub(super) fn with_fresh<T>(
-        &self,
-        now: Timestamp,
-        wanted: Wanted<'_>,
-        use_it: impl FnOnce(&AccessToken) -> T,
-    ) -> Option<T> {
-        if !self.recently_used.load(Ordering::Relaxed) {
-            self.recently_used.store(true, Ordering::Relaxed);
-        }
-        let current = self.current.load();
-        match current.as_deref() {
-            Some(Current::Live(entry)) => entry.fresh(now, wanted).map(use_it),
-            _ => None,
-        }
+    /// What is served now. It may be withdrawn at any moment.
+    #[cfg(test)]
+    pub(super) fn offer(&self) -> Option<Arc<Offer>> {
+        self.current.load_full()
+    }
+
+    /// Keeps it from being evicted for a while.
+    pub(super) fn touch(&self) {
+        self.work.lock().recently_used = true;
     }
 
     pub(super) fn look(&self, now: Timestamp, wanted: Wanted<'_>) -> Look {
-        let current = self.current.load();
-        match current.as_deref() {
+        let offer = self.current.load();
+        match offer.as_deref().map(|offer| &offer.current) {
             Some(Current::Live(entry)) => entry.look(now, wanted),
             Some(Current::Ended { .. }) | None => Look::Unknown,
         }
@@ -166,7 +81,7 @@ impl Slot {
 
     /// The order of the newest token, if anything is known of the grant.
     pub(super) fn serial(&self) -> Option<Serial> {
-        match self.current.load().as_deref() {
+        match self.current.load().as_deref().map(|offer| &offer.current) {
             Some(Current::Live(entry)) => Some(entry.serial()),
             Some(Current::Ended { .. }) | None => None,
         }
@@ -174,7 +89,7 @@ impl Slot {
 
     /// The accounts whose tokens can be used.
     pub(super) fn usable_accounts(&self, now: Timestamp) -> Vec<Account> {
-        match self.current.load().as_deref() {
+        match self.current.load().as_deref().map(|offer| &offer.current) {
             Some(Current::Live(entry)) => entry.usable_accounts(now),
             Some(Current::Ended { .. }) | None => Vec::new(),
         }
@@ -187,28 +102,27 @@ impl Slot {
         // A slow load may bring a row that has been overwritten since.
         if record.rank() >= work.seen {
             work.seen = record.rank();
-            self.swap_in(&record.grant);
+            self.swap_in(&mut work, &record.grant);
         }
     }
 
     /// Stops serving a grant whose row is gone.
     pub(super) fn vanish(&self) {
-        let work = self.work.lock();
+        let mut work = self.work.lock();
         let epoch = work.seen.0;
-        self.current.store(Some(Arc::new(Current::Ended { epoch })));
+        self.serve(&mut work, Some(Current::Ended { epoch }));
     }
 
     /// The same for a record that could not be stored yet.
     pub(super) fn publish_unsaved(&self, record: &Record) {
-        let _work = self.work.lock();
-        self.swap_in(&record.grant);
+        let mut work = self.work.lock();
+        self.swap_in(&mut work, &record.grant);
     }
 
-    /// Runs under the lock of `work`: publishers take turns.
-    fn swap_in(&self, grant: &Grant) {
+    fn swap_in(&self, work: &mut Work, grant: &Grant) {
         let serial = grant.serial();
-        let current = self.current.load_full();
-        let (served, before) = match current.as_deref() {
+        let offer = self.current.load_full();
+        let (served, before) = match offer.as_deref().map(|offer| &offer.current) {
             Some(Current::Live(entry)) => (Some(entry.serial()), Some(entry)),
             Some(Current::Ended { epoch }) => (
                 Some(Serial {
@@ -222,24 +136,48 @@ impl Slot {
         if served.is_some_and(|served| serial < served) {
             return;
         }
-        let window = |token: &AccessToken| {
-            let margin = self.provider.policy.margin;
-            RefreshWindow::new(token.started(), token.expires_at(), margin, self.jitter())
+        let jitter = work.jitter;
+        let due_at = |token: &AccessToken| {
+            let margin = self.provider().policy.margin;
+            RefreshWindow::new(token.started(), token.expires_at(), margin, jitter).due_at()
         };
         let next = if grant.is_disconnected() {
             Current::Ended { epoch: grant.epoch }
         } else {
-            Current::Live(Entry::new(grant, window, before))
+            Current::Live(Entry::new(grant, due_at, before))
         };
-        self.current.store(Some(Arc::new(next)));
+        self.serve(work, Some(next));
+    }
+
+    /// Serves `next` in place of what was served. Runs under the lock of `work`: publishers take
+    /// turns. A slot that was evicted serves nothing any more: another may have its key.
+    fn serve(&self, work: &mut Work, next: Option<Current>) {
+        if work.evicted && next.is_some() {
+            return;
+        }
+        let next = next.map(|next| {
+            let registered = Arc::clone(&self.registered);
+            Arc::new(Offer::new(self.key.clone(), registered, next))
+        });
+        let shown = next.as_ref().map(Arc::downgrade);
+        let before = self.current.swap(next);
+        if let Some(manager) = self.registered.manager.upgrade() {
+            manager.cache.show(self, &shown.unwrap_or_default());
+        }
+        if let Some(before) = before {
+            before.withdraw();
+            if before.was_taken() {
+                work.recently_used = true;
+            }
+        }
     }
 
     /// Notes a 401 for the token of `serial`, and stops serving that token if it is
     /// worth replacing.
     pub(super) fn refuse(&self, serial: Serial, which: Which<'_>, now: Timestamp) -> Refusal {
-        let work = self.work.lock();
-        let current = self.current.load_full();
-        let Some(Current::Live(entry)) = current.as_deref() else {
+        let mut work = self.work.lock();
+        let offer = self.current.load_full();
+        let Some(Current::Live(entry)) = offer.as_deref().map(|offer| &offer.current) else {
             return Refusal::Replace { stale: serial };
         };
         let Some(served) = entry.served(which) else {
@@ -253,7 +191,7 @@ impl Slot {
                 Refusal::Replace { stale: newest }
             };
         }
-        let healed_lately = work.healed.is_some_and(|healed| {
+        let healed_lately = work.healed().is_some_and(|healed| {
             healed.serial == serial && now.since(healed.at) < healed.cooldown()
         });
         if healed_lately && !served.refused {
@@ -261,33 +199,36 @@ impl Slot {
         }
         if newest == serial && !served.refused {
             let refused = entry.with_refused(which);
-            self.current.store(Some(Arc::new(Current::Live(refused))));
+            self.serve(&mut work, Some(Current::Live(refused)));
         }
         Refusal::Replace { stale: serial }
     }
 
     /// Whether a token of `serial` was refused.
     pub(super) fn is_refused(&self, serial: Serial) -> bool {
-        let current = self.current.load();
-        matches!(current.as_deref(), Some(Current::Live(entry)) if entry.is_refused(serial))
+        let offer = self.current.load();
+        let current = offer.as_deref().map(|offer| &offer.current);
+        matches!(current, Some(Current::Live(entry)) if entry.is_refused(serial))
     }
 
     /// Whether a token of `serial` has run out.
     pub(super) fn is_expired(&self, serial: Serial, now: Timestamp) -> bool {
-        let current = self.current.load();
-        matches!(current.as_deref(), Some(Current::Live(entry)) if entry.is_expired(serial, now))
+        let offer = self.current.load();
+        let current = offer.as_deref().map(|offer| &offer.current);
+        matches!(current, Some(Current::Live(entry)) if entry.is_expired(serial, now))
     }
 
     /// Notes that what is served now replaced the refused token of `refused`.
     pub(super) fn healed(&self, refused: Serial, now: Timestamp) {
         let mut work = self.work.lock();
-        if let Some(Current::Live(entry)) = self.current.load().as_deref() {
+        let offer = self.current.load();
+        if let Some(Current::Live(entry)) = offer.as_deref().map(|offer| &offer.current) {
             // One that lived well beyond its cooldown was simply at its end.
             let in_a_row = work
-                .healed
+                .healed()
                 .filter(|last| last.serial == refused && now.since(last.at) < 2 * last.cooldown())
                 .map_or(1, |last| last.in_a_row.saturating_add(1));
-            work.healed = Some(Healed {
+            work.busy().healed = Some(Healed {
                 serial: entry.serial(),
                 at: now,
                 in_a_row,
@@ -316,21 +257,22 @@ impl Slot {
 
     /// Takes the slot out of service, unless it was used lately or somebody is at work.
     pub(super) fn try_evict(&self) -> bool {
-        if self.recently_used.swap(false, Ordering::Relaxed) {
+        let taken = self.current.load().as_deref().is_some_and(Offer::was_taken);
+        let mut work = self.work.lock();
+        if std::mem::take(&mut work.recently_used) || taken {
             return false;
         }
-        let mut work = self.work.lock();
-        if work.holders > 0 || work.flight.is_some() {
+        if work.holders > 0 || work.flight().is_some() {
             return false;
         }
         work.evicted = true;
-        self.current.store(None);
+        self.serve(&mut work, None);
         true
     }
 
     /// Where in its margin this grant falls due, and the like: the same at every start.
     pub(super) fn jitter(&self) -> u16 {
-        self.fingerprint.get().map_or(0, |print| print.jitter())
+        self.work.lock().jitter
     }
 }
 
@@ -348,12 +290,17 @@ impl std::ops::Deref for Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.work.lock().holders -= 1;
+        let mut work = self.0.work.lock();
+        work.holders -= 1;
+        work.settle();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Weak;
+    use std::time::Duration;
+
     use super::*;
     use crate::grant::{ExchangeId, TokenResponse};
     use crate::provider::{RefreshError, RefreshRequest, Refresher};
@@ -369,8 +316,11 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_millis(1_000_000);
 
     fn slot() -> Arc<Slot> {
-        let provider = Arc::new(Provider::new("p", Never));
-        Arc::new(Slot::new(GrantKey::new("p", "s"), provider))
+        let registered = Arc::new(Registered {
+            provider: Provider::new("p", Never),
+            manager: Weak::new(),
+        });
+        Arc::new(Slot::new(GrantKey::new("p", "s"), registered, 0))
     }
 
     fn record(epoch: u64, issues: u64) -> Record {
@@ -395,7 +345,9 @@ mod tests {
     }
 
     fn served(slot: &Slot) -> Option<Serial> {
-        slot.with_fresh(NOW, Wanted::of(None), AccessToken::serial)
+        let offer = slot.offer()?;
+        let token = offer.token(Which::Only)?;
+        offer.is_fresh(NOW).then(|| token.serial())
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl Shared {
             Some(Task::Renew) => return self.renew(slot, &visit.record).await,
             // Not waited for: a service that hangs would keep renewals from their time.
             // One that is under way needs no other after it: it is due again if it fails.
-            Some(Task::Revoke) if slot.work().revoking == Revoking::Idle => {
+            Some(Task::Revoke) if slot.work().revoking() == Revoking::Idle => {
                 self.revoke_behind(slot);
             }
             Some(Task::GiveUp(reason)) => {
@@ -277,7 +277,7 @@ impl Shared {
             return Ok(());
         }
         let live = |intent: Intent| self.clock.now() < intent.deadline;
-        if record.intent.is_some_and(live) || slot.work().flight.is_some() {
+        if record.intent.is_some_and(live) || slot.work().flight().is_some() {
             // Its last exchange may bring something yet.
             return Err(Error::new(
                 ErrorKind::TokenService,

@@ -75,6 +75,7 @@ impl<P> TokenClient<P> {
         tokens: TokenService<ReqwestService, ReplayPayload, P>,
         hops: Hops<P>,
     ) -> Self {
+        let tokens = tokens.with_trails();
         Self { tokens, hops }
     }
 

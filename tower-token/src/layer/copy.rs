@@ -1,0 +1,64 @@
+//! What is kept of a request, so that it can be sent once more.
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
+
+use super::request::TokenRequest;
+
+/// All of a request, the user's extensions included, before a token went in. Nearly none is ever
+/// used: it is made of as few allocations as it can be, and a request only when it is sent.
+pub(super) struct Copy<K> {
+    pub(super) body: K,
+    method: Method,
+    uri: Uri,
+    version: Version,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    extensions: Kept,
+}
+
+enum Kept {
+    All(Extensions),
+    /// There was nothing else.
+    Ours(TokenRequest),
+}
+
+impl<K> Copy<K> {
+    /// Of `request`, with what `body` needs to be sent again.
+    pub(super) fn of<B>(request: &Request<B>, body: K) -> Self {
+        let headers = request.headers().iter();
+        let extensions = request.extensions();
+        Self {
+            body,
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: headers
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            extensions: match extensions.get::<TokenRequest>() {
+                Some(ours) if extensions.len() == 1 => Kept::Ours(ours.clone()),
+                _ => Kept::All(extensions.clone()),
+            },
+        }
+    }
+
+    /// The request, with what `body` makes of the body.
+    pub(super) fn into_request<B>(self, body: impl FnOnce(K) -> Option<B>) -> Option<Request<B>> {
+        let mut request = Request::new(body(self.body)?);
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        *request.version_mut() = self.version;
+        // One more for the token.
+        let mut headers = HeaderMap::try_with_capacity(self.headers.len() + 1).unwrap_or_default();
+        for (name, value) in self.headers {
+            headers.append(name, value);
+        }
+        *request.headers_mut() = headers;
+        match self.extensions {
+            Kept::All(extensions) => *request.extensions_mut() = extensions,
+            Kept::Ours(ours) => {
+                request.extensions_mut().insert(ours);
+            }
+        }
+        Some(request)
+    }
+}
