@@ -37,6 +37,61 @@ async fn a_401_is_healed_by_one_exchange_and_one_resend_of_the_whole_request() {
 }
 
 #[tokio::test]
+async fn the_second_request_is_the_first_but_for_its_token() {
+    let rig = Rig::connected().await;
+    let api = Api::default();
+    let client = TokenLayer::new(&rig.manager).layer(api.service::<Full<Bytes>>());
+    for with_extension in [false, true] {
+        let sent = || {
+            let mut request = Request::put("https://api.example.com/a?b=c")
+                .version(http::Version::HTTP_2)
+                .header("x-first", "1")
+                .header("cookie", "a=1")
+                .header("x-second", "2")
+                .header("cookie", "b=2")
+                .extension(TokenRequest::new(rig.key.clone()))
+                .body(Full::<Bytes>::default())
+                .unwrap();
+            if with_extension {
+                request.extensions_mut().insert("the user's own");
+            }
+            request
+        };
+        let token = rig.token().await;
+        client.clone().oneshot(sent()).await.unwrap();
+        let first = api.last();
+        api.refuse(&token);
+        client.clone().oneshot(sent()).await.unwrap();
+        let second = api.last();
+        let shown = |request: &Request<()>| {
+            let mut headers = request.headers().clone();
+            headers.remove("authorization");
+            let wanted = request
+                .extensions()
+                .get::<TokenRequest>()
+                .map(|wanted| wanted.key().clone());
+            (
+                format!(
+                    "{} {} {:?} {headers:?}",
+                    request.method(),
+                    request.uri(),
+                    request.version()
+                ),
+                request.extensions().get::<&str>().copied(),
+                wanted,
+            )
+        };
+        assert_eq!(shown(&first), shown(&second));
+        assert_ne!(
+            first.headers()["authorization"],
+            second.headers()["authorization"]
+        );
+        // What was issued for a refusal is not refused again at once.
+        rig.clock.advance(std::time::Duration::from_secs(60));
+    }
+}
+
+#[tokio::test]
 async fn a_token_that_was_replaced_meanwhile_costs_no_exchange() {
     let rig = Rig::connected().await;
     let api = Api::default();

@@ -183,3 +183,36 @@ async fn a_request_with_authorization_passes_untouched() {
         (vec![String::from("its-own")], 0)
     );
 }
+
+/// Where the token would be there at once, and may go.
+#[tokio::test]
+async fn authorization_of_its_own_passes_untouched_also_where_a_token_may_go() {
+    let mut rig = Rig::connected().await;
+    let api = Api::default();
+    let client = TokenLayer::new(&rig.manager).layer(api.service());
+    for due in [false, true] {
+        for own in [&["Bearer its-own"][..], &["Basic one", "Bearer two"]] {
+            let mut request = to(&rig, API);
+            request
+                .headers_mut()
+                .insert("x-before", "1".parse().unwrap());
+            for value in own {
+                let mut value: http::HeaderValue = value.parse().unwrap();
+                value.set_sensitive(true);
+                request.headers_mut().append("authorization", value);
+            }
+            request
+                .headers_mut()
+                .insert("x-after", "2".parse().unwrap());
+            let given = request.headers().clone();
+            client.clone().oneshot(request).await.unwrap();
+            let arrived = api.last().headers().clone();
+            let listed = |headers: &http::HeaderMap| format!("{headers:?}");
+            assert_eq!((&arrived, listed(&arrived)), (&given, listed(&given)));
+        }
+        if !due {
+            rig.until_due();
+        }
+    }
+    assert_eq!((rig.seen().len(), rig.fake.exchanges()), (1, 0));
+}

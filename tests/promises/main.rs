@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod a_backup_brings_everyone_back;
+mod a_bound_client_follows_its_grant;
 mod a_copy_never_makes_a_grant_older;
 mod a_disconnect_reaches_the_token_service;
 mod a_dropped_caller_loses_nothing;
