@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use benches::{BoxError, Case, Effort, measure, print_table};
+use benches::{BoxError, Case, Effort, Report, measure};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tower_token::{ByteStore, Expected, KeyRing, SealedStore, SledStore};
@@ -15,7 +15,7 @@ const ROWS: usize = 10_000;
 /// In a round.
 const LOADS: usize = 5_000;
 
-pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>, BoxError> {
+pub fn measured(runtime: &Runtime, effort: &Effort, report: &mut Report) -> Result<(), BoxError> {
     let (ours, theirs) = (folder()?, folder()?);
     let store = Arc::new(runtime.block_on(SledStore::open(ours.path()))?);
     let opening = SealedStore::open(Arc::clone(&store), KeyRing::generate()?);
@@ -88,8 +88,9 @@ pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>
         })
         .collect();
     let head = format!("loads, {rows} rows of 1 KiB");
-    print_table(&[&head, "us", "of bare"], &table);
+    report.table(&[&head, "us", "of bare"], table);
     runtime.block_on(store.close());
     let ours = measured[2].median.as_secs_f64();
-    Ok(vec![(String::from("load"), ours / base)])
+    report.ratio("load", ours / base);
+    Ok(())
 }

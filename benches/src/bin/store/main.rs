@@ -1,14 +1,15 @@
 //! What sealing and the store's contract cost over sled itself, used with the same care, and over
-//! the bare cipher.
+//! the bare cipher; and what they are of a refresh.
 //!
-//! `cargo run --release --manifest-path benches/Cargo.toml --bin store [-- [--quick] [saves|loads|seals]]`
+//! `cargo run --release --manifest-path benches/Cargo.toml --bin store [-- [--quick] [saves|loads|seals|refresh]]`
 
 mod loads;
 mod raw;
+mod refresh;
 mod saves;
 mod seals;
 
-use benches::{BoxError, Effort, print_ratios};
+use benches::{BoxError, Effort, Report};
 use tower_token::testkit::probe::Sample;
 
 /// The length of the access tokens: with it a sealed grant takes about a kibibyte.
@@ -29,18 +30,20 @@ fn main() -> Result<(), BoxError> {
     let effort = &Effort::from_args();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .enable_time()
+        .enable_all()
         .build()?;
-    let mut ratios = Vec::new();
+    let mut report = Report::new("store");
     if effort.wants("saves") {
-        ratios.extend(saves::measured(&runtime, effort)?);
+        saves::measured(&runtime, effort, &mut report)?;
     }
     if effort.wants("loads") {
-        ratios.extend(loads::measured(&runtime, effort)?);
+        loads::measured(&runtime, effort, &mut report)?;
     }
     if effort.wants("seals") {
-        ratios.extend(seals::measured(effort)?);
+        seals::measured(effort, &mut report)?;
     }
-    print_ratios(&ratios);
-    Ok(())
+    if effort.wants("refresh") {
+        refresh::measured(&runtime, effort, &mut report)?;
+    }
+    report.finish(effort)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use benches::{BoxError, Case, Effort, Measured, measure, print_table};
+use benches::{BoxError, Case, Effort, Measured, Report, measure};
 use tokio::runtime::Runtime;
 use tower_token::testkit::probe::Sample;
 use tower_token::{ByteStore, Expected, KeyRing, SaveOutcome, SealedStore, SledStore};
@@ -17,8 +17,7 @@ const AT_ONCE: [(usize, usize); 3] = [(1, 200), (32, 80), (256, 40)];
 /// What a row has in our layout before its bytes: the version, when it is due, a count.
 const HEAD: usize = 18;
 
-pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>, BoxError> {
-    let mut ratios = Vec::new();
+pub fn measured(runtime: &Runtime, effort: &Effort, report: &mut Report) -> Result<(), BoxError> {
     let mut rows = Vec::new();
     for (tasks, each) in AT_ONCE {
         let each = effort.of(each);
@@ -70,7 +69,7 @@ pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>
             .map_err(|_| "a case was not measured")?;
         let rate = |took: Duration| (tasks * each) as f64 / took.as_secs_f64();
         let ratio = rate(ours.median) / rate(base.median);
-        ratios.push((format!("save-{tasks}"), ratio));
+        report.ratio(format!("save-{tasks}"), ratio);
         rows.push(vec![
             format!("{tasks} at once, {len} B"),
             format!("{:.0}", rate(base.median)),
@@ -80,8 +79,8 @@ pub fn measured(runtime: &Runtime, effort: &Effort) -> Result<Vec<(String, f64)>
         runtime.block_on(store.close());
     }
     let head = ["durable saves a second", "raw sled", "sealed", "of raw"];
-    print_table(&head, &rows);
-    Ok(ratios)
+    report.table(&head, rows);
+    Ok(())
 }
 
 fn finish(

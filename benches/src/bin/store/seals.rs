@@ -1,7 +1,7 @@
 //! Sealing and opening in memory, beside the ciphers alone with a key that is ready.
 
 use aes_gcm::Aes256Gcm;
-use benches::{BoxError, Case, Effort, measure, print_table};
+use benches::{BoxError, Case, Effort, Report, measure};
 use tower_token::testkit::probe;
 use xaes_256_gcm::Xaes256Gcm;
 use xaes_256_gcm::aead::{AeadInOut, KeyInit};
@@ -75,7 +75,7 @@ fn open<const NONCE: usize>(
     Ok(text)
 }
 
-pub fn measured(effort: &Effort) -> Result<Vec<(String, f64)>, BoxError> {
+pub fn measured(effort: &Effort, report: &mut Report) -> Result<(), BoxError> {
     let plain = Aes256Gcm::new(&random::<32>()?.into());
     let aes_seal = |text: &[u8]| {
         seal::<12>(text, |nonce, text| {
@@ -90,7 +90,7 @@ pub fn measured(effort: &Effort) -> Result<Vec<(String, f64)>, BoxError> {
     };
     let xaes = Bare::new()?;
     let times = effort.of(TIMES);
-    let (mut ratios, mut rows) = (Vec::new(), Vec::new());
+    let mut rows = Vec::new();
     for len in LENGTHS {
         let text = vec![b'a'; len];
         let of_aes = aes_seal(&text)?;
@@ -108,15 +108,15 @@ pub fn measured(effort: &Effort) -> Result<Vec<(String, f64)>, BoxError> {
         let us = |at: usize| measured[at].median.as_secs_f64() / times as f64 * 1e6;
         for (what, at) in [("seal", 0), ("open", 3)] {
             let [aes, xaes, ours] = [0, 1, 2].map(|case| us(at + case));
-            ratios.push((format!("{what}-{len}"), ours / aes));
+            report.ratio(format!("{what}-{len}"), ours / aes);
             let numbers = [aes, xaes, ours, ours / aes].map(|number| format!("{number:.2}"));
             let name = std::iter::once(format!("{what} {len} B"));
             rows.push(name.chain(numbers).collect());
         }
     }
     let head = ["us", "aes-gcm", "xaes-256-gcm", "ours", "of aes-gcm"];
-    print_table(&head, &rows);
-    Ok(ratios)
+    report.table(&head, rows);
+    Ok(())
 }
 
 fn case<'a, T>(name: &str, times: usize, work: impl Fn() -> Result<T, BoxError> + 'a) -> Case<'a> {
