@@ -226,24 +226,6 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut state = self.project().state;
-        // What nearly every request comes to.
-        if let StateProj::Calling { response, kept } = state.as_mut().project() {
-            let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
-            if let Some(kept) = &kept {
-                kept.asked.answered(&response);
-            }
-            if !is_refusal(&response) {
-                return Poll::Ready(Ok(response));
-            }
-            match kept.take().and_then(|kept| kept.heal(R::hold)) {
-                None => return Poll::Ready(Ok(response)),
-                Some((token, again)) => state.set(State::Healing {
-                    token,
-                    refused: Some(response),
-                    again: Some(again),
-                }),
-            }
-        }
         loop {
             let next = match state.as_mut().project() {
                 StateProj::Failed { error } => {
