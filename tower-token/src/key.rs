@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use foldhash::fast::RandomState;
+use triomphe::ThinArc;
 
 /// Whose authorization: a provider, your user, and, where one user connects the
 /// same provider more than once, which of the connections.
@@ -23,17 +24,18 @@ use foldhash::fast::RandomState;
 ///
 /// `Debug` shows the provider and hides the subject, which is personal data.
 #[derive(Clone)]
-pub struct GrantKey(Arc<Parts>);
+pub struct GrantKey(ThinArc<Parts, u8>);
 
-/// All names in one text, so that two keys are compared in one go.
+/// Lies in front of all names in one text, so that two keys are compared in one go, and by as few
+/// cache lines as that can be.
+#[derive(PartialEq, Eq)]
 struct Parts {
     hash: u64,
     /// Where the provider's name ends in the text, and where the subject does: there are many
-    /// keys, and none of 4 GiB.
+    /// keys, and none of 4 GiB. A connection comes after a mark, so that an empty one differs
+    /// from none.
     provider: u32,
     subject: u32,
-    /// A connection comes after a mark, so that an empty one differs from none.
-    text: Box<str>,
 }
 
 const CONNECTION: &str = "/";
@@ -61,44 +63,48 @@ impl GrantKey {
         let end = |end| u32::try_from(end).unwrap_or(u32::MAX);
         let (provider, subject) = (end(provider.len()), end(provider.len() + subject.len()));
         let hash = seed.hash_one((&text, provider, subject));
-        Self(Arc::new(Parts {
+        let parts = Parts {
             hash,
             provider,
             subject,
-            text: text.into(),
-        }))
+        };
+        Self(ThinArc::from_header_and_slice(parts, text.as_bytes()))
     }
 
     /// The name of the provider.
     pub fn provider(&self) -> &str {
-        self.part(0, self.0.provider as usize)
+        self.part(0, self.parts().provider as usize)
     }
 
     /// Your id of the user.
     pub fn subject(&self) -> &str {
-        self.part(self.0.provider as usize, self.0.subject as usize)
+        self.part(
+            self.parts().provider as usize,
+            self.parts().subject as usize,
+        )
     }
 
     /// Which of the user's connections to this provider, if there can be several.
     pub fn connection(&self) -> Option<&str> {
-        let marked = self.part(self.0.subject as usize, self.0.text.len());
+        let marked = self.part(self.parts().subject as usize, self.0.slice.len());
         marked.strip_prefix(CONNECTION)
     }
 
-    /// Both lie between characters.
+    fn parts(&self) -> &Parts {
+        &self.0.header.header
+    }
+
+    /// Both lie between characters of what was text.
     fn part(&self, from: usize, to: usize) -> &str {
-        self.0.text.get(from..to).unwrap_or_default()
+        let part = self.0.slice.get(from..to).unwrap_or_default();
+        std::str::from_utf8(part).unwrap_or_default()
     }
 }
 
 impl PartialEq for GrantKey {
     fn eq(&self, other: &Self) -> bool {
-        let (one, other) = (&*self.0, &*other.0);
-        std::ptr::eq(one, other)
-            || (one.hash == other.hash
-                && one.provider == other.provider
-                && one.subject == other.subject
-                && one.text == other.text)
+        self.0.as_ptr() == other.0.as_ptr()
+            || (self.parts() == other.parts() && self.0.slice == other.0.slice)
     }
 }
 
@@ -106,7 +112,7 @@ impl Eq for GrantKey {}
 
 impl Hash for GrantKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0.hash);
+        state.write_u64(self.parts().hash);
     }
 }
 
