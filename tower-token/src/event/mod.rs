@@ -8,7 +8,7 @@ mod trace;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -213,6 +213,8 @@ const MAX_CAPACITY: usize = 1 << 20;
 #[derive(Debug, Default)]
 pub(crate) struct EventBus {
     subscribers: Mutex<Vec<(mpsc::Sender<Event>, Arc<AtomicU64>)>>,
+    /// Whether there are any: thousands of callers who wait for one token each emit an event.
+    subscribed: AtomicBool,
     #[cfg(feature = "metrics")]
     answers: count::Answers,
 }
@@ -221,7 +223,9 @@ impl EventBus {
     pub(crate) fn subscribe(&self, capacity: usize) -> Events {
         let (sender, receiver) = mpsc::channel(capacity.clamp(1, MAX_CAPACITY));
         let missed = Arc::new(AtomicU64::new(0));
-        self.subscribers.lock().push((sender, Arc::clone(&missed)));
+        let mut subscribers = self.subscribers.lock();
+        subscribers.push((sender, Arc::clone(&missed)));
+        self.subscribed.store(true, Ordering::Release);
         Events { receiver, missed }
     }
 
@@ -240,25 +244,32 @@ impl EventBus {
         let _ = (provider, route, status);
     }
 
-    pub(crate) fn emit(&self, event: &Event) {
+    /// Made only if somebody wants it.
+    pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
+        let recorded = cfg!(any(feature = "tracing", feature = "metrics"));
+        if !recorded && !self.subscribed.load(Ordering::Acquire) {
+            return;
+        }
+        let event = event();
         // A subscriber or recorder of the application's: its panic must not cost a token.
         #[cfg(any(feature = "tracing", feature = "metrics"))]
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             #[cfg(feature = "tracing")]
-            trace::trace(event);
+            trace::trace(&event);
             #[cfg(feature = "metrics")]
-            count::count(event);
+            count::count(&event);
         }));
-        self.subscribers
-            .lock()
-            .retain(|(sender, missed)| match sender.try_send(event.clone()) {
-                Ok(()) => true,
-                Err(mpsc::error::TrySendError::Full(_)) => {
-                    missed.fetch_add(1, Ordering::Relaxed);
-                    true
-                }
-                Err(mpsc::error::TrySendError::Closed(_)) => false,
-            });
+        let mut subscribers = self.subscribers.lock();
+        subscribers.retain(|(sender, missed)| match sender.try_send(event.clone()) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                missed.fetch_add(1, Ordering::Relaxed);
+                true
+            }
+            Err(mpsc::error::TrySendError::Closed(_)) => false,
+        });
+        self.subscribed
+            .store(!subscribers.is_empty(), Ordering::Release);
     }
 }
 
@@ -271,15 +282,21 @@ mod tests {
         let bus = EventBus::default();
         let (mut slow, gone) = (bus.subscribe(1), bus.subscribe(1));
         drop(gone);
-        let event = Event {
+        let event = || Event {
             provider: "p".into(),
             grant: Fingerprint([0; 8]),
             kind: EventKind::Connected,
         };
-        bus.emit(&event);
-        bus.emit(&event);
+        bus.emit(event);
+        bus.emit(event);
         assert_eq!(slow.missed(), 1);
         assert!(slow.try_next().is_some() && slow.try_next().is_none());
         assert_eq!(bus.subscribers.lock().len(), 1);
+        drop(slow);
+        bus.emit(event);
+        assert!(bus.subscribers.lock().is_empty());
+        let mut next = bus.subscribe(1);
+        bus.emit(event);
+        assert!(next.try_next().is_some());
     }
 }

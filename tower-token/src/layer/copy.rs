@@ -2,6 +2,7 @@
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version};
 
+use super::replay::Replay;
 use super::request::TokenRequest;
 
 /// All of a request, the user's extensions included, before a token went in. Nearly none is ever
@@ -19,6 +20,20 @@ enum Kept {
     All(Extensions),
     /// There was nothing else.
     Ours(TokenRequest),
+}
+
+/// The request for the first send, and what a second would need: copied before the token goes in,
+/// so that a retry starts from what was given.
+pub(super) fn begin<R: Replay<B>, B>(
+    replay: &R,
+    request: Request<B>,
+    retry: bool,
+) -> (Request<R::Body>, Option<Copy<R::Again>>) {
+    let (head, body) = request.into_parts();
+    let (body, again) = replay.begin(body, retry);
+    let request = Request::from_parts(head, body);
+    let copy = again.map(|body| Copy::of(&request, body));
+    (request, copy)
 }
 
 impl<K> Copy<K> {

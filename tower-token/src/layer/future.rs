@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::challenge::insufficient_scope;
-use super::copy::Copy;
+use super::copy::{Copy, begin};
 use super::error::TokenServiceError;
 use super::placement::{Authorization, Placement};
 use super::refusal::TokenRefused;
@@ -80,14 +80,15 @@ pin_project! {
     }
 }
 
-/// A request that waits for its token.
-pub(super) struct Unsent<S, B, R: Replay<B>, P> {
+/// A request that waits for its token, as it was given: thousands may wait for one, and none needs
+/// a copy before it is sent.
+pub(super) struct Unsent<S, B, R, P> {
     /// It was polled ready.
     pub(super) service: S,
-    pub(super) request: Request<R::Body>,
-    pub(super) copy: Option<Copy<R::Again>>,
+    pub(super) request: Request<B>,
     pub(super) manager: Arc<Shared>,
     pub(super) wanted: TokenRequest,
+    pub(super) replay: R,
     pub(super) placement: P,
 }
 
@@ -314,11 +315,12 @@ where
     P: Placement<R::Body> + Clone,
 {
     fn send(mut self, token: &AccessToken) -> State<S, B, R, P> {
-        if let Err(error) = self.placement.place(token, &mut self.request) {
+        let (mut request, copy) = begin(&self.replay, self.request, self.wanted.retry);
+        if let Err(error) = self.placement.place(token, &mut request) {
             let error = Some(error);
             return State::Failed { error };
         }
-        let again = self.copy.take().map(|copy| {
+        let again = copy.map(|copy| {
             Box::new(Resend {
                 copy,
                 _manager: Arc::clone(&self.manager),
@@ -331,7 +333,7 @@ where
             again,
         };
         State::Calling {
-            response: self.service.call(self.request),
+            response: self.service.call(request),
             kept: Some(kept),
         }
     }

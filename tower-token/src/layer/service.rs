@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use http::{Request, Response, Uri};
 use tower_service::Service;
 
-use super::copy::Copy;
+use super::copy::{Copy, begin};
 use super::error::TokenServiceError;
 use super::future::{Asked, Kept, Resend, ResponseFuture, Unsent};
 use super::placement::{Authorization, Placement};
@@ -145,7 +145,7 @@ impl Bound {
 
 impl<S, R, P, B, A> Service<Request<B>> for TokenService<S, R, P>
 where
-    R: Replay<B>,
+    R: Replay<B> + Clone,
     S: Service<Request<R::Body>, Response = Response<A>> + Clone,
     P: Placement<R::Body> + Clone,
 {
@@ -164,27 +164,20 @@ where
             false => self.settings.find(asked, request.uri()),
             true => None,
         };
+        let Some(offer) = offer else {
+            return self.call_for_another(request);
+        };
         let wanted = self.settings.wanted(asked);
+        let account = wanted.and_then(|wanted| wanted.account.clone());
+        let route = wanted.and_then(|wanted| wanted.route);
+        let Some(token) = offer.token(Wanted::of(account.as_deref()).which) else {
+            return self.call_for_another(request);
+        };
         // Not asked where nothing can be kept anyway.
         let retry = size_of::<Option<R::Again>>() > 0
             && wanted.is_some_and(|wanted| wanted.retry)
-            && !lost
             && !self.placement.is_placed(request.headers());
-        let account = wanted.and_then(|wanted| wanted.account.clone());
-        let route = wanted.and_then(|wanted| wanted.route);
-
-        let (head, body) = request.into_parts();
-        let (body, again) = self.replay.begin(body, retry);
-        let mut request = Request::from_parts(head, body);
-        // Copied before the token goes in, so that a retry starts from what was given.
-        let copy = again.map(|body| Copy::of(&request, body));
-
-        let Some(offer) = offer else {
-            return self.call_for_another(request, copy);
-        };
-        let Some(token) = offer.token(Wanted::of(account.as_deref()).which) else {
-            return self.call_for_another(request, copy);
-        };
+        let (mut request, copy) = begin(&self.replay, request, retry);
         match self.placement.place_if_absent(token, &mut request) {
             Ok(true) => {}
             Ok(false) => return ResponseFuture::last(self.inner.call(request)),
@@ -216,31 +209,27 @@ impl<S, R, P> TokenService<S, R, P> {
 
     /// Where there is no fresh token at hand.
     #[cold]
-    fn call_for_another<B, A>(
-        &mut self,
-        mut request: Request<R::Body>,
-        copy: Option<Copy<R::Again>>,
-    ) -> ResponseFuture<S, B, R, P>
+    fn call_for_another<B, A>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R, P>
     where
-        R: Replay<B>,
+        R: Replay<B> + Clone,
         S: Service<Request<R::Body>, Response = Response<A>> + Clone,
         P: Placement<R::Body> + Clone,
     {
         let placed = self.placement.is_placed(request.headers());
         let wanted = match self.settings.plan(&request, placed) {
             Ok(Plan::Attach(wanted)) => wanted,
-            Ok(Plan::PassThrough) => return ResponseFuture::last(self.inner.call(request)),
+            Ok(Plan::PassThrough) => return self.pass_through(request),
             Err(error) => return ResponseFuture::failed(error),
         };
         let manager = Arc::clone(&self.settings.manager);
         match manager.attach(&wanted.key, wanted.wanted(), request.uri()) {
             Ok(Attached::Token(token)) => {
+                let (mut request, copy) = begin(&self.replay, request, wanted.retry);
                 if let Err(error) = self.placement.place(&token, &mut request) {
                     return ResponseFuture::failed(error);
                 }
+                let asked = Asked::waited(manager, wanted, token.serial());
                 let again = copy.map(|copy| self.resend(copy));
-                let serial = token.serial();
-                let asked = Asked::waited(manager, wanted, serial);
                 ResponseFuture::calling(self.inner.call(request), Kept { asked, again })
             }
             Ok(Attached::Wait) => {
@@ -250,9 +239,9 @@ impl<S, R, P> TokenService<S, R, P> {
                 ResponseFuture::waiting(Unsent {
                     service,
                     request,
-                    copy,
                     manager,
                     wanted,
+                    replay: self.replay.clone(),
                     placement: self.placement.clone(),
                 })
             }
@@ -262,9 +251,19 @@ impl<S, R, P> TokenService<S, R, P> {
             {
                 #[cfg(feature = "reqwest")]
                 super::trail::lose(&request);
-                ResponseFuture::last(self.inner.call(request))
+                self.pass_through(request)
             }
             Err(error) => ResponseFuture::failed(error),
         }
+    }
+
+    /// As it is: nothing of it is kept.
+    fn pass_through<B, A>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R, P>
+    where
+        R: Replay<B>,
+        S: Service<Request<R::Body>, Response = Response<A>>,
+    {
+        let (request, _) = begin(&self.replay, request, false);
+        ResponseFuture::last(self.inner.call(request))
     }
 }

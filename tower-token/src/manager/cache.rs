@@ -130,6 +130,7 @@ impl Shown {
 mod tests {
     use super::super::registered::Registered;
     use super::*;
+    use crate::event::Fingerprint;
     use crate::grant::TokenResponse;
     use crate::provider::{Provider, RefreshError, RefreshRequest, Refresher};
 
@@ -149,7 +150,11 @@ mod tests {
             manager: Weak::new(),
         });
         let key = |n: usize| GrantKey::new("p", n.to_string());
-        let hold = |n: usize| cache.hold(&key(n), || Slot::new(key(n), Arc::clone(&registered), 0));
+        let hold = |n: usize| {
+            cache.hold(&key(n), || {
+                Slot::new(key(n), Arc::clone(&registered), Fingerprint::NONE)
+            })
+        };
         let first = hold(0);
         for n in 1..1_000 {
             drop(hold(n));

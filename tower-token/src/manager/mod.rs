@@ -358,8 +358,8 @@ impl Shared {
     fn hold(&self, key: &GrantKey) -> Result<Hold, Error> {
         let registered = self.registered(key.provider())?;
         Ok(self.cache.hold(key, || {
-            let jitter = self.store.fingerprint(key).jitter();
-            Slot::new(key.clone(), Arc::clone(registered), jitter)
+            let fingerprint = self.store.fingerprint(key);
+            Slot::new(key.clone(), Arc::clone(registered), fingerprint)
         }))
     }
 
@@ -472,9 +472,9 @@ impl Shared {
     }
 
     fn emit(&self, slot: &Slot, kind: EventKind) {
-        self.events.emit(&Event {
+        self.events.emit(|| Event {
             provider: Arc::clone(&slot.provider().name),
-            grant: self.store.fingerprint(slot.key()),
+            grant: slot.fingerprint(),
             kind,
         });
     }
@@ -482,7 +482,7 @@ impl Shared {
     /// Tells of what is about no grant in particular.
     fn emit_to_all(&self, kind: &EventKind) {
         for registered in self.providers.values() {
-            self.events.emit(&Event {
+            self.events.emit(|| Event {
                 provider: Arc::clone(&registered.provider.name),
                 grant: Fingerprint::NONE,
                 kind: kind.clone(),

@@ -1,12 +1,12 @@
 //! Serving tokens: the fast path, and the ways to wait for a refresh.
 
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::Uri;
+use pin_project_lite::pin_project;
 
 use super::entry::Look;
 use super::flight::Need;
@@ -117,8 +117,11 @@ impl Shared {
                 } if waits > 0 => return Ok(token),
                 Look::Replace { serial, usable } if waits < MAX_WAITS => {
                     waits += 1;
-                    let waited = self.wait(&slot, serial, deadline.as_mut(), usable.is_some());
-                    if let Err(error) = waited.await {
+                    // Not kept in a variable: a future that is moved takes its room twice.
+                    if let Err(error) = self
+                        .wait(&slot, serial, deadline.as_mut(), usable.is_some())
+                        .await
+                    {
                         let ended = matches!(
                             error.kind(),
                             ErrorKind::NotConnected | ErrorKind::NeedsReauth
@@ -134,7 +137,7 @@ impl Shared {
                     if !loaded =>
                 {
                     loaded = true;
-                    let found = before(deadline.as_mut(), self.load(&slot)).await?;
+                    let found = before(deadline.as_mut(), Box::pin(self.load(&slot))).await?;
                     if found.is_none() {
                         slot.vanish();
                     }
@@ -246,7 +249,7 @@ impl Shared {
         let slot = self.hold(&key)?;
         let mut deadline = pin!(self.deadline());
         // Another instance may be ahead: what is here would only be adopted.
-        before(deadline.as_mut(), self.load(&slot)).await?;
+        before(deadline.as_mut(), Box::pin(self.load(&slot))).await?;
         let stale = slot.serial().ok_or_else(not_connected)?;
         slot.work().busy().user_code = Some(code);
         let mut landed = Ok(());
@@ -291,7 +294,7 @@ impl Shared {
                 let look = slot.work().may_look(self.clock.now());
                 if look {
                     // What it says is in the slot.
-                    let _ = before(deadline, self.load(slot)).await;
+                    let _ = before(deadline, Box::pin(self.load(slot))).await;
                 }
                 return Err(error);
             }
@@ -329,24 +332,35 @@ impl Shared {
     }
 }
 
-/// What `work` comes to, if it does so before `deadline`.
-async fn before<T>(
-    mut deadline: Pin<&mut Sleep>,
-    work: impl Future<Output = Result<T, Error>>,
-) -> Result<T, Error> {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+/// What `work` comes to, if it does so before `deadline`. It takes the room of `work` and no more,
+/// since thousands may wait: one that is rare and large goes into a box.
+fn before<W>(deadline: Pin<&mut Sleep>, work: W) -> Before<'_, W> {
+    Before { work, deadline }
+}
+
+pin_project! {
+    struct Before<'a, W> {
+        #[pin]
+        work: W,
+        deadline: Pin<&'a mut Sleep>,
+    }
+}
+
+impl<T, W: Future<Output = Result<T, Error>>> Future for Before<'_, W> {
+    type Output = Result<T, Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let before = self.project();
+        if let Poll::Ready(done) = before.work.poll(cx) {
             return Poll::Ready(done);
         }
-        deadline.as_mut().poll(cx).map(|()| {
+        before.deadline.as_mut().poll(cx).map(|()| {
             Err(Error::new(
                 ErrorKind::Timeout,
                 "no token was there before the caller's deadline; the refresh goes on",
             ))
         })
-    })
-    .await
+    }
 }
 
 /// A token goes only to an origin its provider allows.

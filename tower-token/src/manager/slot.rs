@@ -11,6 +11,7 @@ use super::registered::Registered;
 use super::wanted::{Wanted, Which};
 use super::work::{Healed, Work};
 use crate::clock::Timestamp;
+use crate::event::Fingerprint;
 use crate::freshness::RefreshWindow;
 use crate::grant::{AccessToken, Account, Grant, Record, Serial};
 use crate::key::GrantKey;
@@ -20,6 +21,7 @@ use crate::rt::{ArcSwapOption, Mutex, MutexGuard};
 #[derive(Debug)]
 pub(crate) struct Slot {
     key: GrantKey,
+    fingerprint: Fingerprint,
     registered: Arc<Registered>,
     current: ArcSwapOption<Offer>,
     work: Mutex<Work>,
@@ -38,13 +40,18 @@ pub(super) enum Refusal {
 }
 
 impl Slot {
-    /// `registered` is the provider of the key; `jitter` is of the key.
-    pub(super) fn new(key: GrantKey, registered: Arc<Registered>, jitter: u16) -> Self {
+    /// `registered` is the provider of the key; `fingerprint` is of the key.
+    pub(super) fn new(
+        key: GrantKey,
+        registered: Arc<Registered>,
+        fingerprint: Fingerprint,
+    ) -> Self {
         Self {
             key,
+            fingerprint,
             registered,
             current: ArcSwapOption::empty(),
-            work: Mutex::new(Work::new(jitter)),
+            work: Mutex::new(Work::new()),
         }
     }
 
@@ -136,7 +143,7 @@ impl Slot {
         if served.is_some_and(|served| serial < served) {
             return;
         }
-        let jitter = work.jitter;
+        let jitter = self.jitter();
         let due_at = |token: &AccessToken| {
             let margin = self.provider().policy.margin;
             RefreshWindow::new(token.started(), token.expires_at(), margin, jitter).due_at()
@@ -272,7 +279,12 @@ impl Slot {
 
     /// Where in its margin this grant falls due, and the like: the same at every start.
     pub(super) fn jitter(&self) -> u16 {
-        self.work.lock().jitter
+        self.fingerprint.jitter()
+    }
+
+    /// Computed once: it is a keyed hash.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 }
 
@@ -320,7 +332,11 @@ mod tests {
             provider: Provider::new("p", Never),
             manager: Weak::new(),
         });
-        Arc::new(Slot::new(GrantKey::new("p", "s"), registered, 0))
+        Arc::new(Slot::new(
+            GrantKey::new("p", "s"),
+            registered,
+            Fingerprint::NONE,
+        ))
     }
 
     fn record(epoch: u64, issues: u64) -> Record {

@@ -18,8 +18,6 @@ pub(super) struct Work {
     pub(super) evicted: bool,
     /// Since the cache last asked.
     pub(super) recently_used: bool,
-    /// Of the key: it never changes, and takes no room of its own here.
-    pub(super) jitter: u16,
     /// Loads, flights, connects and disconnects under way.
     pub(super) holders: u32,
     /// The newest row that was seen, by epoch and sequence.
@@ -85,10 +83,9 @@ impl Busy {
 
 impl Work {
     /// Of a slot that is asked for.
-    pub(super) fn new(jitter: u16) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             recently_used: true,
-            jitter,
             ..Self::default()
         }
     }
