@@ -53,8 +53,7 @@ pin_project! {
         Failed { error: Option<Error> },
         /// Waiting for a token; nothing was sent yet.
         Waiting {
-            token: Boxed<Result<AccessToken, Error>>,
-            unsent: Option<Box<Unsent<S, B, R, P>>>,
+            waiting: Pin<Box<Waiting<S, B, R, P, dyn Future<Output = Found> + Send>>>,
         },
         /// Sent with a token; a 401 can still be healed.
         Calling {
@@ -80,14 +79,24 @@ pin_project! {
     }
 }
 
-/// A request that waits for its token, as it was given: thousands may wait for one, and none needs
-/// a copy before it is sent.
+/// A token that was waited for, and who was asked for it.
+type Found = Result<(AccessToken, Arc<Shared>, TokenRequest), Error>;
+
+pin_project! {
+    /// A request, and what gets its token. Thousands may wait for one: it is one piece of memory, no
+    /// larger than it has to be.
+    struct Waiting<S, B, R, P, T: ?Sized> {
+        unsent: Option<Unsent<S, B, R, P>>,
+        #[pin]
+        token: T,
+    }
+}
+
+/// A request as it was given: it needs no copy before it is sent.
 pub(super) struct Unsent<S, B, R, P> {
     /// It was polled ready.
     pub(super) service: S,
     pub(super) request: Request<B>,
-    pub(super) manager: Arc<Shared>,
-    pub(super) wanted: TokenRequest,
     pub(super) replay: R,
     pub(super) placement: P,
 }
@@ -205,14 +214,20 @@ where
         }
     }
 
-    pub(super) fn waiting(unsent: Unsent<S, B, R, P>) -> Self {
-        let manager = Arc::clone(&unsent.manager);
-        let wanted = unsent.wanted.clone();
-        let token: Boxed<Result<AccessToken, Error>> =
-            Box::pin(async move { manager.usable(&wanted.key, wanted.wanted()).await });
-        let unsent = Some(Box::new(unsent));
+    pub(super) fn waiting(
+        unsent: Unsent<S, B, R, P>,
+        manager: Arc<Shared>,
+        wanted: TokenRequest,
+    ) -> Self {
+        let token = async move {
+            let token = manager.usable(&wanted.key, wanted.wanted()).await?;
+            Ok((token, manager, wanted))
+        };
+        let unsent = Some(unsent);
         Self {
-            state: State::Waiting { token, unsent },
+            state: State::Waiting {
+                waiting: Box::pin(Waiting { unsent, token }),
+            },
         }
     }
 }
@@ -235,11 +250,11 @@ where
                         None => return Poll::Pending,
                     });
                 }
-                StateProj::Waiting { token, unsent } => {
-                    let token =
-                        ready!(token.as_mut().poll(cx)).map_err(TokenServiceError::Token)?;
-                    match unsent.take() {
-                        Some(unsent) => (*unsent).send(&token),
+                StateProj::Waiting { waiting } => {
+                    let waiting = waiting.as_mut().project();
+                    let found = ready!(waiting.token.poll(cx)).map_err(TokenServiceError::Token)?;
+                    match waiting.unsent.take() {
+                        Some(unsent) => unsent.send(found),
                         None => return Poll::Pending,
                     }
                 }
@@ -314,22 +329,25 @@ where
     S: Service<Request<R::Body>, Response = Response<A>> + Clone,
     P: Placement<R::Body> + Clone,
 {
-    fn send(mut self, token: &AccessToken) -> State<S, B, R, P> {
-        let (mut request, copy) = begin(&self.replay, self.request, self.wanted.retry);
-        if let Err(error) = self.placement.place(token, &mut request) {
+    fn send(
+        mut self,
+        (token, manager, wanted): (AccessToken, Arc<Shared>, TokenRequest),
+    ) -> State<S, B, R, P> {
+        let (mut request, copy) = begin(&self.replay, self.request, wanted.retry);
+        if let Err(error) = self.placement.place(&token, &mut request) {
             let error = Some(error);
             return State::Failed { error };
         }
         let again = copy.map(|copy| {
             Box::new(Resend {
                 copy,
-                _manager: Arc::clone(&self.manager),
+                _manager: Arc::clone(&manager),
                 service: self.service.clone(),
-                placement: self.placement.clone(),
+                placement: self.placement,
             })
         });
         let kept = Kept {
-            asked: Asked::waited(self.manager, self.wanted, token.serial()),
+            asked: Asked::waited(manager, wanted, token.serial()),
             again,
         };
         State::Calling {

@@ -236,14 +236,13 @@ impl<S, R, P> TokenService<S, R, P> {
                 // The one that was polled ready is called; its clone takes its place.
                 let next = self.inner.clone();
                 let service = std::mem::replace(&mut self.inner, next);
-                ResponseFuture::waiting(Unsent {
+                let unsent = Unsent {
                     service,
                     request,
-                    manager,
-                    wanted,
                     replay: self.replay.clone(),
                     placement: self.placement.clone(),
-                })
+                };
+                ResponseFuture::waiting(unsent, manager, wanted)
             }
             Err(error)
                 if error.kind() == ErrorKind::ForeignOrigin

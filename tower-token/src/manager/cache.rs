@@ -7,6 +7,7 @@ use papaya::Operation;
 
 use super::offer::Offer;
 use super::slot::{Hold, Slot};
+use crate::error::Error;
 use crate::key::{BuildKeyHash, GrantKey};
 use crate::rt::Mutex;
 
@@ -68,12 +69,16 @@ impl Cache {
     }
 
     /// The key's slot, made if there is none, and held.
-    pub(super) fn hold(&self, key: &GrantKey, make: impl Fn() -> Slot) -> Hold {
+    pub(super) fn hold(
+        &self,
+        key: &GrantKey,
+        make: impl Fn() -> Result<Slot, Error>,
+    ) -> Result<Hold, Error> {
         loop {
             let slots = self.slots.pin();
             if let Some(Shown { slot, .. }) = slots.get(key) {
                 match slot.hold() {
-                    Some(hold) => return hold,
+                    Some(hold) => return Ok(hold),
                     // Evicted between the look-up and now; whoever did that removes it.
                     None => {
                         slots.remove_if(key, |_, found| found.is_of(slot)).ok();
@@ -81,7 +86,7 @@ impl Cache {
                     }
                 }
             }
-            let slot = Arc::new(make());
+            let slot = Arc::new(make()?);
             // Held before anyone can see it, so that it is not evicted at once.
             let hold = slot.hold();
             let offer = Weak::new();
@@ -89,7 +94,7 @@ impl Cache {
             if let (Ok(_), Some(hold)) = (slots.try_insert(key.clone(), shown), hold) {
                 drop(slots);
                 self.make_room(key);
-                return hold;
+                return Ok(hold);
             }
         }
     }
@@ -150,11 +155,8 @@ mod tests {
             manager: Weak::new(),
         });
         let key = |n: usize| GrantKey::new("p", n.to_string());
-        let hold = |n: usize| {
-            cache.hold(&key(n), || {
-                Slot::new(key(n), Arc::clone(&registered), Fingerprint::NONE)
-            })
-        };
+        let slot = |n| Slot::new(key(n), Arc::clone(&registered), Fingerprint::NONE);
+        let hold = |n| cache.hold(&key(n), || Ok(slot(n))).unwrap();
         let first = hold(0);
         for n in 1..1_000 {
             drop(hold(n));

@@ -6,20 +6,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::landed::{Landed, Wait};
 use super::refresh::{self, Outcome};
 use super::slot::Slot;
 use super::{Shared, Underway, jitter};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::Serial;
-use crate::rt::watch;
-
-type Landed = Option<Result<(), Error>>;
 
 /// What joins a flight: the way to hear how it ended.
 #[derive(Debug, Clone)]
 pub(super) struct FlightHandle {
-    landed: watch::Receiver<Landed>,
+    landed: Arc<Landed>,
     /// The token that it began for.
     pub(super) stale: Serial,
     pub(super) need: Need,
@@ -27,11 +25,8 @@ pub(super) struct FlightHandle {
 
 impl FlightHandle {
     /// How the flight ends.
-    pub(super) async fn landed(mut self) -> Result<(), Error> {
-        match self.landed.wait_for(Option::is_some).await {
-            Ok(landed) => landed.clone().unwrap_or_else(|| Err(cut_off())),
-            Err(_) => Err(cut_off()),
-        }
+    pub(super) fn landed(self) -> Wait {
+        self.landed.wait()
     }
 }
 
@@ -39,7 +34,7 @@ impl FlightHandle {
 struct Landing {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
-    landed: watch::Sender<Landed>,
+    landed: Arc<Landed>,
     /// Whether the slot still has this flight.
     in_flight: bool,
     _underway: Underway,
@@ -54,7 +49,7 @@ impl Landing {
 
     /// Tells the waiters how it ended, with the flight still under way.
     fn tell(&self, result: Result<(), Error>) {
-        self.landed.send_replace(Some(result));
+        self.landed.tell(result);
     }
 
     fn free(&mut self) {
@@ -66,7 +61,7 @@ impl Landing {
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        if self.in_flight && self.landed.borrow().is_none() {
+        if self.in_flight && !self.landed.is_over() {
             // Cut off: without a backoff every caller would start the next exchange.
             let now = self.shared.clock.now();
             self.slot
@@ -76,6 +71,7 @@ impl Drop for Landing {
                 .fail(now, cut_off(), None, jitter());
         }
         self.free();
+        self.tell(Err(cut_off()));
     }
 }
 
@@ -116,9 +112,9 @@ impl Shared {
             }
         }
         let underway = self.begin()?;
-        let (landed, receiver) = watch::channel(None);
+        let landed = Arc::new(Landed::under_way());
         let handle = FlightHandle {
-            landed: receiver,
+            landed: Arc::clone(&landed),
             stale,
             need,
         };

@@ -12,6 +12,7 @@ mod entry;
 mod failure;
 mod flight;
 mod gate;
+mod landed;
 mod lease;
 mod offer;
 mod outage;
@@ -356,11 +357,11 @@ impl Shared {
 
     /// The slot of `key`, which stays in the map while it is held.
     fn hold(&self, key: &GrantKey) -> Result<Hold, Error> {
-        let registered = self.registered(key.provider())?;
-        Ok(self.cache.hold(key, || {
+        self.cache.hold(key, || {
+            let registered = Arc::clone(self.registered(key.provider())?);
             let fingerprint = self.store.fingerprint(key);
-            Slot::new(key.clone(), Arc::clone(registered), fingerprint)
-        }))
+            Ok(Slot::new(key.clone(), registered, fingerprint))
+        })
     }
 
     /// Whether nothing newer than it was seen before.

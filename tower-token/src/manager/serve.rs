@@ -103,7 +103,8 @@ impl Shared {
         let mut deadline = pin!(self.deadline());
         let (mut loaded, mut waits) = (false, 0);
         loop {
-            match slot.look(self.clock.now(), wanted) {
+            // What it finds is looked at before anything is waited for: it would be kept meanwhile.
+            let replace = match slot.look(self.clock.now(), wanted) {
                 Look::Usable { token, due } => {
                     if due {
                         self.refresh_behind(&slot, token.serial(), Need::Soon);
@@ -116,31 +117,12 @@ impl Shared {
                     ..
                 } if waits > 0 => return Ok(token),
                 Look::Replace { serial, usable } if waits < MAX_WAITS => {
-                    waits += 1;
-                    // Not kept in a variable: a future that is moved takes its room twice.
-                    if let Err(error) = self
-                        .wait(&slot, serial, deadline.as_mut(), usable.is_some())
-                        .await
-                    {
-                        let ended = matches!(
-                            error.kind(),
-                            ErrorKind::NotConnected | ErrorKind::NeedsReauth
-                        );
-                        if ended && !loaded && waits < MAX_WAITS {
-                            // What it saw of the row may be older than what we were told.
-                            continue;
-                        }
-                        return self.usable_after_all(&slot, wanted.which).ok_or(error);
-                    }
+                    Some((serial, usable.is_some()))
                 }
                 Look::Spent | Look::Absent | Look::Several | Look::NoAccount | Look::Unknown
                     if !loaded =>
                 {
-                    loaded = true;
-                    let found = before(deadline.as_mut(), Box::pin(self.load(&slot))).await?;
-                    if found.is_none() {
-                        slot.vanish();
-                    }
+                    None
                 }
                 Look::Spent => return Err(needs_reauth()),
                 Look::Absent => return Err(account_left_out()),
@@ -159,6 +141,30 @@ impl Shared {
                         "the token service issues tokens that have expired on arrival",
                     ));
                 }
+            };
+            let Some((stale, token_was_usable)) = replace else {
+                loaded = true;
+                let found = before(deadline.as_mut(), Box::pin(self.load(&slot))).await?;
+                if found.is_none() {
+                    slot.vanish();
+                }
+                continue;
+            };
+            waits += 1;
+            // Not kept in a variable: a future that is moved takes its room twice.
+            if let Err(error) = self
+                .wait(&slot, stale, deadline.as_mut(), token_was_usable)
+                .await
+            {
+                let ended = matches!(
+                    error.kind(),
+                    ErrorKind::NotConnected | ErrorKind::NeedsReauth
+                );
+                if ended && !loaded && waits < MAX_WAITS {
+                    // What it saw of the row may be older than what we were told.
+                    continue;
+                }
+                return self.usable_after_all(&slot, wanted.which).ok_or(error);
             }
         }
     }
