@@ -57,12 +57,6 @@ pub(crate) mod watch {
             Self(tokio::sync::watch::Sender::new(value))
         }
     }
-
-    pub(crate) fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
-        let sender = tokio::sync::watch::Sender::new(value);
-        let receiver = sender.subscribe();
-        (Stepped(sender), receiver)
-    }
 }
 
 /// There is one scheduler, and everything runs on it.
