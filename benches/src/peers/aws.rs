@@ -25,13 +25,12 @@ use aws_smithy_runtime_api::client::runtime_components::{
 };
 use aws_smithy_types::config_bag::ConfigBag;
 use http::Request;
-use tower_service::Service as _;
 
 use super::bearer;
 use super::endpoint::Endpoint;
 use crate::BoxError;
-use crate::noop::{API, Body, Noop, Template};
-use crate::peer::Peer;
+use crate::noop::{API, Body, Template};
+use crate::peer::HttpPeer;
 use crate::token_service::TokenService;
 
 #[derive(Debug)]
@@ -65,10 +64,8 @@ pub struct Aws {
     template: Template,
 }
 
-impl Peer for Aws {
+impl HttpPeer for Aws {
     const NAME: &'static str = "aws-smithy";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         let cache = IdentityCache::lazy().build();
@@ -92,18 +89,13 @@ impl Peer for Aws {
             config: Arc::new(ConfigBag::base()),
             template: Template::new()?,
         };
-        let request = this.request();
+        let request = this.template.request();
         this.send(request).await?;
         Ok(this)
     }
 
-    fn request(&self) -> Request<Body> {
-        self.template.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        Noop.call(request).await?;
-        Ok(())
+    fn template(&self) -> &Template {
+        &self.template
     }
 
     async fn send(&mut self, request: Request<Body>) -> Result<(), BoxError> {

@@ -2,12 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use http::Request;
-use tower_service::Service as _;
-
 use super::endpoint::{Answer, Endpoint};
 use crate::BoxError;
-use crate::noop::{Body, Noop, Template};
+use crate::noop::Template;
 use crate::ours;
 use crate::token_service::TokenService;
 
@@ -42,7 +39,7 @@ pub(super) struct Client {
     pub endpoint: Endpoint,
     /// Whose token the requests are to carry.
     pub user: String,
-    template: Template,
+    pub template: Template,
 }
 
 impl Client {
@@ -52,14 +49,5 @@ impl Client {
             user: ours::key(0).subject().to_owned(),
             template: Template::new()?,
         })
-    }
-
-    pub fn request(&self) -> Request<Body> {
-        self.template.request()
-    }
-
-    pub async fn bare(&self, request: Request<Body>) -> Result<(), BoxError> {
-        Noop.call(request).await?;
-        Ok(())
     }
 }

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use ::gcp_auth::{CustomServiceAccount, TokenProvider};
 use http::Request;
-use tower_service::Service as _;
 
 use super::bearer;
 use super::service_account::{self, SCOPES};
 use crate::BoxError;
-use crate::noop::{Body, Noop, Template};
-use crate::peer::Peer;
+use crate::noop::{Body, Template};
+use crate::peer::HttpPeer;
 use crate::token_service::TokenService;
 
 /// A `TokenProvider`, shared as its documentation says. A token is due 20 s before it expires.
@@ -20,10 +19,8 @@ pub struct GcpAuth {
     template: Template,
 }
 
-impl Peer for GcpAuth {
+impl HttpPeer for GcpAuth {
     const NAME: &'static str = "gcp_auth";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         let account = CustomServiceAccount::from_json(&service_account::file(service))?;
@@ -34,13 +31,8 @@ impl Peer for GcpAuth {
         })
     }
 
-    fn request(&self) -> Request<Body> {
-        self.template.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        Noop.call(request).await?;
-        Ok(())
+    fn template(&self) -> &Template {
+        &self.template
     }
 
     async fn send(&mut self, request: Request<Body>) -> Result<(), BoxError> {

@@ -15,8 +15,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::BoxError;
-use crate::noop::{Body, NoToken, Noop, Template, has_token};
-use crate::peer::Peer;
+use crate::noop::{Body, NoToken, Template, has_token};
+use crate::peer::HttpPeer;
 use crate::token_service::TokenService;
 
 /// [`Guarded`](crate::noop::Guarded) with the only error that its layers pass on.
@@ -59,10 +59,8 @@ pub struct Gears {
     template: Template,
 }
 
-impl Peer for Gears {
+impl HttpPeer for Gears {
     const NAME: &'static str = "cf-gears BearerAuth";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         Ok(Self {
@@ -71,13 +69,8 @@ impl Peer for Gears {
         })
     }
 
-    fn request(&self) -> Request<Body> {
-        self.template.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        Noop.call(request).await?;
-        Ok(())
+    fn template(&self) -> &Template {
+        &self.template
     }
 
     async fn send(&mut self, request: Request<Body>) -> Result<(), BoxError> {
@@ -93,10 +86,8 @@ pub struct GearsAutoRefresh {
     template: Template,
 }
 
-impl Peer for GearsAutoRefresh {
+impl HttpPeer for GearsAutoRefresh {
     const NAME: &'static str = "cf-gears AutoRefresh";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         Ok(Self {
@@ -105,13 +96,8 @@ impl Peer for GearsAutoRefresh {
         })
     }
 
-    fn request(&self) -> Request<Body> {
-        self.template.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        Noop.call(request).await?;
-        Ok(())
+    fn template(&self) -> &Template {
+        &self.template
     }
 
     async fn send(&mut self, request: Request<Body>) -> Result<(), BoxError> {

@@ -6,8 +6,8 @@ use http::{Extensions, Request};
 use tower_service::Service as _;
 
 use crate::BoxError;
-use crate::noop::{Body, Guarded, Noop, Template};
-use crate::peer::Peer;
+use crate::noop::{Body, Guarded, Template};
+use crate::peer::HttpPeer;
 use crate::token_service::TokenService;
 
 /// `Credentials`, asked for headers as its documentation says of those who derive nothing from
@@ -19,10 +19,8 @@ pub struct Google {
     template: Template,
 }
 
-impl Peer for Google {
+impl HttpPeer for Google {
     const NAME: &'static str = "google-cloud-auth";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         let user = serde_json::json!({
@@ -40,13 +38,8 @@ impl Peer for Google {
         })
     }
 
-    fn request(&self) -> Request<Body> {
-        self.template.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        Noop.call(request).await?;
-        Ok(())
+    fn template(&self) -> &Template {
+        &self.template
     }
 
     async fn send(&mut self, mut request: Request<Body>) -> Result<(), BoxError> {

@@ -15,8 +15,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::BoxError;
-use crate::noop::{API, Body, Guarded, GuardedAnswer, Noop, Template};
-use crate::peer::Peer;
+use crate::noop::{API, Body, Guarded, GuardedAnswer, Template};
+use crate::peer::HttpPeer;
 use crate::token_service::TokenService;
 
 const VERSION: &str = "client.authentication.k8s.io/v1";
@@ -29,10 +29,8 @@ pub struct Kube {
     template: Template,
 }
 
-impl Peer for Kube {
+impl HttpPeer for Kube {
     const NAME: &'static str = "kube-client";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         let args = ["--silent", "--fail", "--request", "POST", service.url()];
@@ -58,13 +56,8 @@ impl Peer for Kube {
         })
     }
 
-    fn request(&self) -> Request<Body> {
-        self.template.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        Noop.call(request).await?;
-        Ok(())
+    fn template(&self) -> &Template {
+        &self.template
     }
 
     async fn send(&mut self, request: Request<Body>) -> Result<(), BoxError> {

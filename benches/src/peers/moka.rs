@@ -11,8 +11,8 @@ use http::Request;
 use super::bearer;
 use super::by_hand::{Client, Token};
 use crate::BoxError;
-use crate::noop::Body;
-use crate::peer::Peer;
+use crate::noop::{Body, Template};
+use crate::peer::HttpPeer;
 use crate::token_service::TokenService;
 
 /// As many users as the cache may hold.
@@ -50,10 +50,8 @@ impl MokaByHand {
     }
 }
 
-impl Peer for MokaByHand {
+impl HttpPeer for MokaByHand {
     const NAME: &'static str = "moka by hand";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         let client = Client::new(service)?;
@@ -64,12 +62,8 @@ impl Peer for MokaByHand {
         Ok(this)
     }
 
-    fn request(&self) -> Request<Body> {
-        self.client.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        self.client.bare(request).await
+    fn template(&self) -> &Template {
+        &self.client.template
     }
 
     async fn send(&mut self, request: Request<Body>) -> Result<(), BoxError> {

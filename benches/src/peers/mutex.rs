@@ -11,8 +11,8 @@ use super::bearer;
 use super::by_hand::{Client, Token};
 use super::endpoint::Endpoint;
 use crate::BoxError;
-use crate::noop::Body;
-use crate::peer::Peer;
+use crate::noop::{Body, Template};
+use crate::peer::HttpPeer;
 use crate::token_service::TokenService;
 
 /// Users and their tokens.
@@ -48,10 +48,8 @@ pub struct MutexByHand {
     tokens: Tokens,
 }
 
-impl Peer for MutexByHand {
+impl HttpPeer for MutexByHand {
     const NAME: &'static str = "mutex by hand";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         let client = Client::new(service)?;
@@ -60,12 +58,8 @@ impl Peer for MutexByHand {
         Ok(Self { client, tokens })
     }
 
-    fn request(&self) -> Request<Body> {
-        self.client.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        self.client.bare(request).await
+    fn template(&self) -> &Template {
+        &self.client.template
     }
 
     async fn send(&mut self, request: Request<Body>) -> Result<(), BoxError> {

@@ -10,8 +10,8 @@ use tokio::sync::RwLock;
 use super::bearer;
 use super::by_hand::{Client, Token};
 use crate::BoxError;
-use crate::noop::Body;
-use crate::peer::Peer;
+use crate::noop::{Body, Template};
+use crate::peer::HttpPeer;
 use crate::token_service::TokenService;
 
 /// A `tokio::sync::RwLock` of a map.
@@ -36,10 +36,8 @@ impl RwLockByHand {
     }
 }
 
-impl Peer for RwLockByHand {
+impl HttpPeer for RwLockByHand {
     const NAME: &'static str = "rwlock by hand";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         let client = Client::new(service)?;
@@ -49,12 +47,8 @@ impl Peer for RwLockByHand {
         Ok(this)
     }
 
-    fn request(&self) -> Request<Body> {
-        self.client.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        self.client.bare(request).await
+    fn template(&self) -> &Template {
+        &self.client.template
     }
 
     async fn send(&mut self, request: Request<Body>) -> Result<(), BoxError> {

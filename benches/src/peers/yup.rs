@@ -1,7 +1,6 @@
 //! yup-oauth2, with a service account. It hands out text; the header is the program's.
 
 use http::Request;
-use tower_service::Service as _;
 use yup_oauth2::authenticator::Authenticator;
 use yup_oauth2::client::{DefaultHyperClientBuilder, HyperClientBuilder};
 use yup_oauth2::{ServiceAccountAuthenticator, ServiceAccountKey};
@@ -9,8 +8,8 @@ use yup_oauth2::{ServiceAccountAuthenticator, ServiceAccountKey};
 use super::bearer;
 use super::service_account::{self, SCOPES};
 use crate::BoxError;
-use crate::noop::{Body, Noop, Template};
-use crate::peer::Peer;
+use crate::noop::{Body, Template};
+use crate::peer::HttpPeer;
 use crate::token_service::TokenService;
 
 type Connector = <DefaultHyperClientBuilder as HyperClientBuilder>::Connector;
@@ -22,10 +21,8 @@ pub struct Yup {
     template: Template,
 }
 
-impl Peer for Yup {
+impl HttpPeer for Yup {
     const NAME: &'static str = "yup-oauth2";
-
-    type Request = Request<Body>;
 
     async fn connect(service: &TokenService) -> Result<Self, BoxError> {
         let key: ServiceAccountKey = serde_json::from_str(&service_account::file(service))?;
@@ -37,13 +34,8 @@ impl Peer for Yup {
         })
     }
 
-    fn request(&self) -> Request<Body> {
-        self.template.request()
-    }
-
-    async fn bare(&mut self, request: Request<Body>) -> Result<(), BoxError> {
-        Noop.call(request).await?;
-        Ok(())
+    fn template(&self) -> &Template {
+        &self.template
     }
 
     async fn send(&mut self, request: Request<Body>) -> Result<(), BoxError> {
