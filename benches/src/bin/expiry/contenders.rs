@@ -41,12 +41,14 @@ pub enum Role {
     Ours,
     #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "there are none"))]
     Peer,
+    /// A peer each of whose callers asks the token service: thousands of connections at once.
+    #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "there are none"))]
+    Flood,
     /// No client at all: only the waking of callers.
     Floor,
 }
 
-/// Ours after the floor; those who flood the token service last, so that the others are measured
-/// by then.
+/// Ours after the floor.
 pub fn contenders(effort: &Effort) -> Vec<Contender> {
     let all = ours(effort).into_iter();
     all.chain(peers(effort)).collect()
@@ -111,6 +113,13 @@ fn peers(effort: &Effort) -> Vec<Contender> {
             ..of::<P>(Duration::ZERO)
         }
     }
+    /// One that floods the token service.
+    fn flood<P: Peer>(margin: Duration) -> Contender {
+        Contender {
+            role: Role::Flood,
+            ..of::<P>(margin)
+        }
+    }
     let secs = Duration::from_secs;
     let mut all = vec![
         of::<MutexByHand>(MARGIN),
@@ -123,9 +132,9 @@ fn peers(effort: &Effort) -> Vec<Contender> {
         of::<Google>(secs(240)),
         after_half::<Gears>(),
         after_half::<GearsAutoRefresh>(),
-        of::<Yup>(secs(60)),
-        of::<RwLockByHand>(MARGIN),
-        of::<MokaByHand>(MARGIN),
+        flood::<Yup>(secs(60)),
+        flood::<RwLockByHand>(MARGIN),
+        flood::<MokaByHand>(MARGIN),
     ];
     if effort.share < 1.0 {
         all.truncate(2);

@@ -170,7 +170,11 @@ pub fn play(
         for &kind in &kinds {
             let of = |contender| cases(stage, extent, kind, number, contender);
             let players = contenders.iter().filter(|by| kind.is_played_by(by.role));
-            groups.push(players.flat_map(of).collect());
+            // Those who flood come when all others have gone: a process has only so many sockets,
+            // and a client that gets none is not the one that took them.
+            let (floods, others): (Vec<_>, Vec<_>) = players.partition(|by| by.role == Role::Flood);
+            groups
+                .extend([others, floods].map(|players| players.into_iter().flat_map(of).collect()));
         }
     }
     let mut lasting = Vec::new();
