@@ -172,3 +172,21 @@ pub fn now<F: Future>(future: F) -> Option<F::Output> {
         Poll::Pending => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use http::header::AUTHORIZATION;
+
+    use super::*;
+
+    #[test]
+    fn a_request_without_a_token_is_refused_where_one_is_awaited() {
+        let template = Template::new().unwrap();
+        assert!(now(Noop.call(template.request())).unwrap().is_ok());
+        assert!(now(Guarded.call(template.request())).unwrap().is_err());
+        let mut request = template.request();
+        let token = HeaderValue::from_static("Bearer t");
+        request.headers_mut().insert(AUTHORIZATION, token);
+        assert!(now(Guarded.call(request)).unwrap().is_ok());
+    }
+}
