@@ -1,6 +1,7 @@
 //! What fuzz targets and benchmarks see of the store; no part of the public API.
 
 use std::fmt;
+use std::sync::OnceLock;
 
 #[cfg(fuzzing)]
 use super::codec::{RECORD, WireRecord, read, size, write};
@@ -49,7 +50,9 @@ fn in_place<T>(work: impl FnOnce(&Key, Place<'_>) -> T) -> T {
         row: &RowKey::new(Group([1; 16]), [2; 32]),
         kind: Kind::Grant,
     };
-    work(&Key::new(&[3; 32]), place)
+    // Ready, as the key of a store is.
+    static KEY: OnceLock<Key> = OnceLock::new();
+    work(KEY.get_or_init(|| Key::new(&[3; 32])), place)
 }
 
 /// A grant that can be stored without a manager.

@@ -10,6 +10,8 @@ pub(in super::super) enum Step {
     Rewrite,
     /// The engine is opened, for the first time or again.
     Open,
+    /// A round waits for those who were just answered, whatever this comes to.
+    Wait,
     /// What a save replaces is looked at.
     Look,
     /// A save is handed to the engine.

@@ -1,5 +1,7 @@
 //! A disk that fails, on order, and what the stores make of it.
 
+mod late;
+
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
@@ -50,6 +52,8 @@ enum Fault {
     SyncAfter(Step),
     /// A sync does not come back until this is over.
     Hang,
+    /// This step does not.
+    HeldAt(Step),
 }
 
 /// A disk with faults. Clones are one disk.
@@ -65,6 +69,8 @@ struct Shared {
     opened: watch::Sender<u32>,
     rewritten: watch::Sender<u32>,
     syncs: watch::Sender<u32>,
+    /// How often a step was held.
+    held: watch::Sender<u32>,
 }
 
 impl Default for Shared {
@@ -76,6 +82,7 @@ impl Default for Shared {
             opened: watch::Sender::new(0),
             rewritten: watch::Sender::new(0),
             syncs: watch::Sender::new(0),
+            held: watch::Sender::new(0),
         }
     }
 }
@@ -103,6 +110,14 @@ impl Faulty {
         self.0.faults.lock().contains(&fault)
     }
 
+    /// Returns when it has no such fault.
+    fn wait_out(&self, fault: Fault) {
+        let mut faults = self.0.faults.lock();
+        while faults.contains(&fault) {
+            self.0.changed.wait(&mut faults);
+        }
+    }
+
     /// Opens a store on it.
     async fn open<E: Engine>(&self, folder: &Path) -> Embedded<E> {
         let disk = Arc::new(self.clone());
@@ -123,6 +138,10 @@ impl Disk for Faulty {
         if step == Step::Open {
             self.0.tried.send_modify(|tried| *tried += 1);
         }
+        if self.has(Fault::HeldAt(step)) {
+            self.0.held.send_modify(|held| *held += 1);
+            self.wait_out(Fault::HeldAt(step));
+        }
         if self.has(Fault::SyncAfter(step)) {
             self.break_by([Fault::Sync]);
         }
@@ -133,18 +152,15 @@ impl Disk for Faulty {
         match step {
             Step::Open => self.0.opened.send_modify(|opened| *opened += 1),
             Step::Rewrite => self.0.rewritten.send_modify(|times| *times += 1),
-            Step::Look | Step::Apply | Step::Flush => {}
+            Step::Wait | Step::Look | Step::Apply | Step::Flush => {}
         }
         Ok(())
     }
 
     fn sync(&self, file: &File) -> io::Result<()> {
         self.0.syncs.send_modify(|syncs| *syncs += 1);
-        let mut faults = self.0.faults.lock();
-        while faults.contains(&Fault::Hang) {
-            self.0.changed.wait(&mut faults);
-        }
-        if faults.contains(&Fault::Sync) {
+        self.wait_out(Fault::Hang);
+        if self.has(Fault::Sync) {
             return Err(io::Error::other("as told"));
         }
         Real.sync(file)

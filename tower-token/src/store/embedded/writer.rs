@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::super::contract::{
     Expected, RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind, Version,
 };
+use super::disk::Step;
 use super::door::Door;
 use super::engine::{Engine, guarded};
 use super::folder::Folder;
@@ -165,9 +166,14 @@ impl<E: Engine> Drop for Run<E> {
 
 impl<E: Engine> Run<E> {
     fn serve(mut self, mut queue: mpsc::Receiver<Command>) {
+        let disk = self.folder.disk();
+        let wait = || {
+            let _ = disk.before(Step::Wait);
+            nap();
+        };
         let mut before = 0;
         while let Some(first) = queue.blocking_recv() {
-            let mut round = Round::new(first, &mut queue, before, nap);
+            let mut round = Round::new(first, &mut queue, before, wait);
             let close;
             (before, close) = self.write(&mut round);
             if close {
