@@ -88,6 +88,7 @@ impl<B> Placement<B> for Authorization {
         Ok(())
     }
 
+    #[inline(always)]
     fn place_if_absent(
         &self,
         token: &AccessToken,

@@ -77,26 +77,33 @@ impl Settings {
         asked.or(self.bound.as_ref().map(|bound| &bound.wanted))
     }
 
-    /// Whose token is there at once for a request to `uri`: what nearly every request comes to.
-    fn find(&mut self, asked: Option<&TokenRequest>, uri: &Uri) -> Option<Arc<Offer>> {
+    /// What a request to `uri` wants, and whose offer has it at once: what nearly every request
+    /// comes to.
+    fn find<'a>(
+        &'a mut self,
+        asked: Option<&'a TokenRequest>,
+        uri: &Uri,
+    ) -> Option<(&'a TokenRequest, Arc<Offer>)> {
         let manager = &*self.manager;
-        let (wanted, offer) = match (asked, &mut self.bound) {
-            (Some(wanted), None) => (wanted, manager.offer(&wanted.key)?),
-            (None, Some(bound)) => {
+        let (wanted, offer) = match &mut self.bound {
+            None => {
+                let asked = asked?;
+                (asked, manager.offer(&asked.key)?)
+            }
+            Some(bound) => {
+                if asked.is_some_and(|asked| asked.key != bound.wanted.key) {
+                    return None;
+                }
                 let offer = bound.offer(manager)?;
-                (&bound.wanted, offer)
+                (asked.unwrap_or(&bound.wanted), offer)
             }
-            (Some(asked), Some(bound)) if asked.key == bound.wanted.key => {
-                (asked, bound.offer(manager)?)
-            }
-            (Some(_), Some(_)) | (None, None) => return None,
         };
         let now = manager.now();
         let is_fresh = match wanted.is_plain() {
             true => offer.is_fresh(now),
             false => offer.is_fresh_for(now, wanted.wanted()),
         };
-        (is_fresh && offer.allows(uri)).then_some(offer)
+        (is_fresh && offer.allows(uri)).then_some((wanted, offer))
     }
 
     /// Whether it was sent where nobody is to be trusted with what comes next.
@@ -134,12 +141,17 @@ impl Settings {
 
 impl Bound {
     fn offer(&mut self, manager: &Shared) -> Option<Arc<Offer>> {
-        let known = self.offer.upgrade();
-        known.filter(|offer| !offer.is_withdrawn()).or_else(|| {
-            let offer = manager.offer(&self.wanted.key)?;
-            self.offer = Arc::downgrade(&offer);
-            Some(offer)
-        })
+        match self.offer.upgrade() {
+            Some(offer) if !offer.is_withdrawn() => Some(offer),
+            _ => self.look_up(manager),
+        }
+    }
+
+    #[cold]
+    fn look_up(&mut self, manager: &Shared) -> Option<Arc<Offer>> {
+        let offer = manager.offer(&self.wanted.key)?;
+        self.offer = Arc::downgrade(&offer);
+        Some(offer)
     }
 }
 
@@ -159,31 +171,20 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let asked = request.extensions().get::<TokenRequest>();
-        let lost = self.settings.is_lost(&request);
-        let offer = match lost {
+        let found = match self.settings.is_lost(&request) {
             false => self.settings.find(asked, request.uri()),
             true => None,
         };
-        let wanted = self.settings.wanted(asked);
-        // Not asked where nothing can be kept anyway.
-        let retry = size_of::<Option<R::Again>>() > 0
-            && wanted.is_some_and(|wanted| wanted.retry)
-            && !lost
-            && !self.placement.is_placed(request.headers());
-        let account = wanted.and_then(|wanted| wanted.account.clone());
-        let route = wanted.and_then(|wanted| wanted.route);
-
-        let (head, body) = request.into_parts();
-        let (body, again) = self.replay.begin(body, retry);
-        let mut request = Request::from_parts(head, body);
-        // Copied before the token goes in, so that a retry starts from what was given.
-        let copy = again.map(|body| Copy::of(&request, body));
-
-        let Some(offer) = offer else {
-            return self.call_for_another(request, copy);
+        let Some((wanted, offer)) = found else {
+            return self.call_without_offer(request);
         };
+        let retry = wanted.retry;
+        let account = wanted.account.clone();
+        let route = wanted.route;
+        let (mut request, again) = self.begin(request, retry);
+        let again = again.map(|copy| self.resend(copy));
         let Some(token) = offer.token(Wanted::of(account.as_deref()).which) else {
-            return self.call_for_another(request, copy);
+            return self.call_for_another(request, again.map(|again| again.copy));
         };
         match self.placement.place_if_absent(token, &mut request) {
             Ok(true) => {}
@@ -195,12 +196,51 @@ where
             account,
             route,
         };
-        let again = copy.map(|copy| self.resend(copy));
         ResponseFuture::calling(self.inner.call(request), Kept { asked, again })
     }
 }
 
 impl<S, R, P> TokenService<S, R, P> {
+    /// The request as it is sent, and a copy if it may have to be sent again: made before the
+    /// token goes in, so that a retry starts from what was given.
+    #[inline]
+    fn begin<B>(
+        &self,
+        request: Request<B>,
+        retry: bool,
+    ) -> (Request<R::Body>, Option<Copy<R::Again>>)
+    where
+        R: Replay<B>,
+        P: Placement<R::Body>,
+    {
+        // Not asked where nothing can be kept anyway.
+        let retry = size_of::<Option<R::Again>>() > 0
+            && retry
+            && !self.placement.is_placed(request.headers());
+        let mut again = None;
+        let request = request.map(|whole| {
+            let body;
+            (body, again) = self.replay.begin(whole, retry);
+            body
+        });
+        let copy = again.map(|body| Copy::of(&request, body));
+        (request, copy)
+    }
+
+    /// Where nothing was found, or nothing may be looked for.
+    #[cold]
+    fn call_without_offer<B, A>(&mut self, request: Request<B>) -> ResponseFuture<S, B, R, P>
+    where
+        R: Replay<B>,
+        S: Service<Request<R::Body>, Response = Response<A>> + Clone,
+        P: Placement<R::Body> + Clone,
+    {
+        let wanted = self.settings.wanted(request.extensions().get());
+        let retry = wanted.is_some_and(|wanted| wanted.retry) && !self.settings.is_lost(&request);
+        let (request, copy) = self.begin(request, retry);
+        self.call_for_another(request, copy)
+    }
+
     fn resend<K>(&self, copy: Copy<K>) -> Box<Resend<S, K, P>>
     where
         S: Clone,

@@ -161,6 +161,7 @@ impl Entry {
         Some(issued.served(self.refused))
     }
 
+    #[inline]
     fn select(&self, which: Which<'_>) -> Selected<'_> {
         match which {
             Which::Only if self.accounts().len() > 1 => Selected::Several,
@@ -176,6 +177,7 @@ impl Entry {
     }
 
     /// What is served as `which`.
+    #[inline]
     pub(super) fn served(&self, which: Which<'_>) -> Option<Served<'_>> {
         match self.select(which) {
             Selected::Token(served) => served,
