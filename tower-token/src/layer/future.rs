@@ -251,7 +251,9 @@ where
     /// What nearly every request comes to, and small enough to become part of whoever awaits it.
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<A, S::Error>> {
-        if let StateProj::Calling { response, kept } = self.as_mut().project() {
+        // Asked first: to project is to look through all states.
+        let is_calling = matches!(*self, State::Calling { .. });
+        if is_calling && let StateProj::Calling { response, kept } = self.as_mut().project() {
             let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
             if let Some(kept) = &kept {
                 kept.asked.answered(&response);
