@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use http::Uri;
-use http::uri::Authority;
+use http::uri::{Authority, Scheme};
 
 /// One origin: `https`, or `http` on a loopback host.
 #[derive(Clone, PartialEq, Eq)]
@@ -57,11 +57,11 @@ impl Origin {
     pub(crate) fn contains(&self, uri: &Uri) -> bool {
         let authority = uri.authority().map(Authority::as_str);
         if authority == Some(&self.authority) {
-            let scheme = uri.scheme_str();
-            return match self.https {
-                true => scheme == Some("https"),
-                false => scheme == Some("http"),
+            let scheme = match self.https {
+                true => &Scheme::HTTPS,
+                false => &Scheme::HTTP,
             };
+            return uri.scheme() == Some(scheme);
         }
         self.is_of(uri)
     }

@@ -16,6 +16,8 @@ const SCHEME: &str = "Bearer ";
 /// The header value is built once, marked sensitive, and shares one buffer with
 /// every clone; that buffer is wiped when the last of them drops.
 #[derive(Clone)]
+// The header in front: most requests read nothing else.
+#[repr(C)]
 pub struct AccessToken {
     header: HeaderValue,
     serial: Serial,

@@ -24,14 +24,18 @@ enum Kept {
 
 /// The request for the first send, and what a second would need: copied before the token goes in,
 /// so that a retry starts from what was given.
+#[inline]
 pub(super) fn begin<R: Replay<B>, B>(
     replay: &R,
     request: Request<B>,
     retry: bool,
 ) -> (Request<R::Body>, Option<Copy<R::Again>>) {
-    let (head, body) = request.into_parts();
-    let (body, again) = replay.begin(body, retry);
-    let request = Request::from_parts(head, body);
+    let mut again = None;
+    let request = request.map(|whole| {
+        let body;
+        (body, again) = replay.begin(whole, retry);
+        body
+    });
     let copy = again.map(|body| Copy::of(&request, body));
     (request, copy)
 }

@@ -35,7 +35,12 @@ pin_project! {
 }
 
 /// The wait for a newer token, and what to do with it.
-type Healing<S, K, P> = (Boxed<Option<AccessToken>>, Second<S, K, P>);
+struct Healing<A, S, K, P> {
+    token: Boxed<Option<AccessToken>>,
+    /// The answer, unless there is a better one.
+    refused: Option<A>,
+    again: Option<Second<S, K, P>>,
+}
 
 /// Whose second attempt it is, and what it takes.
 type Second<S, K, P> = (Box<Waited>, Box<Resend<S, K, P>>);
@@ -62,11 +67,7 @@ pin_project! {
             kept: Option<Kept<S, R::Again, P>>,
         },
         /// Refused with a 401; waiting for a newer token.
-        Healing {
-            token: Boxed<Option<AccessToken>>,
-            refused: Option<S::Response>,
-            again: Option<Second<S, R::Again, P>>,
-        },
+        Healing { healing: Box<Healing<S::Response, S, R::Again, P>> },
         /// A newer token is there; waiting for the service to be ready again.
         Resending { again: Box<Again<S, R::Body>> },
         /// Whatever this answers is the answer.
@@ -74,7 +75,7 @@ pin_project! {
             #[pin]
             response: S::Future,
             // None for one that carries no token of ours.
-            asked: Option<Asked>,
+            asked: Option<Box<Waited>>,
         },
     }
 }
@@ -143,17 +144,18 @@ impl Asked {
         }))
     }
 
-    /// Counts what an API answers to one of our tokens.
+    /// Counts what an API answers to one of our tokens (feature `metrics`).
+    #[inline]
     fn answered<A>(&self, response: &Response<A>) {
-        let status = response.status();
+        if cfg!(feature = "metrics") {
+            self.count(response.status());
+        }
+    }
+
+    fn count(&self, status: StatusCode) {
         match self {
             Self::Offer { offer, route, .. } => offer.answered(*route, status),
-            Self::Waited(waited) => {
-                let Waited {
-                    manager, wanted, ..
-                } = &**waited;
-                manager.answered(&wanted.key, wanted.route, status);
-            }
+            Self::Waited(waited) => waited.count(status),
         }
     }
 
@@ -179,9 +181,16 @@ impl Asked {
     }
 }
 
+impl Waited {
+    fn count(&self, status: StatusCode) {
+        let (key, route) = (&self.wanted.key, self.wanted.route);
+        self.manager.answered(key, route, status);
+    }
+}
+
 /// The request once more.
 struct Again<S, B> {
-    asked: Option<Asked>,
+    asked: Option<Box<Waited>>,
     service: S,
     request: Option<Request<B>>,
 }
@@ -240,10 +249,64 @@ where
 {
     type Output = Result<Response<A>, TokenServiceError<S::Error>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut state = self.project().state;
+        self.project().state.poll(cx)
+    }
+}
+
+/// What comes of a request.
+type Answer<A, E> = Result<Response<A>, TokenServiceError<E>>;
+
+impl<S, B, R, P, A> State<S, B, R, P>
+where
+    R: Replay<B>,
+    S: Service<Request<R::Body>, Response = Response<A>> + Clone,
+    P: Placement<R::Body> + Clone,
+{
+    /// What nearly every request comes to, and small enough to become part of whoever awaits it.
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<A, S::Error>> {
+        // Asked first: to project is to look through all states.
+        let is_calling = matches!(*self, State::Calling { .. });
+        if is_calling && let StateProj::Calling { response, kept } = self.as_mut().project() {
+            let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
+            if let Some(kept) = &kept {
+                kept.asked.answered(&response);
+            }
+            return match is_refusal(&response) {
+                false => Poll::Ready(Ok(response)),
+                true => self.refused(response, cx),
+            };
+        }
+        self.poll_rarer(cx)
+    }
+
+    #[cold]
+    fn refused(
+        mut self: Pin<&mut Self>,
+        refused: Response<A>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Answer<A, S::Error>> {
+        let StateProj::Calling { kept, .. } = self.as_mut().project() else {
+            return Poll::Pending;
+        };
+        match kept.take().map(|kept| kept.heal(refused, R::hold)) {
+            Some(Ok(healing)) => {
+                self.set(State::Healing { healing });
+                self.poll_rarer(cx)
+            }
+            Some(Err(refused)) => Poll::Ready(Ok(refused)),
+            None => Poll::Pending,
+        }
+    }
+
+    #[cold]
+    fn poll_rarer(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<A, S::Error>> {
+        let mut state = self;
         loop {
             let next = match state.as_mut().project() {
+                StateProj::Calling { .. } => return state.poll(cx),
                 StateProj::Failed { error } => {
                     return Poll::Ready(match error.take() {
                         Some(error) => Err(TokenServiceError::Token(error)),
@@ -258,28 +321,12 @@ where
                         None => return Poll::Pending,
                     }
                 }
-                StateProj::Calling { response, kept } => {
-                    let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
-                    if let Some(kept) = &kept {
-                        kept.asked.answered(&response);
-                    }
-                    if !is_refusal(&response) {
-                        return Poll::Ready(Ok(response));
-                    }
-                    match kept.take().and_then(|kept| kept.heal(R::hold)) {
-                        None => return Poll::Ready(Ok(response)),
-                        Some((token, again)) => State::Healing {
-                            token,
-                            refused: Some(response),
-                            again: Some(again),
-                        },
-                    }
-                }
-                StateProj::Healing {
-                    token,
-                    refused,
-                    again,
-                } => {
+                StateProj::Healing { healing } => {
+                    let Healing {
+                        token,
+                        refused,
+                        again,
+                    } = &mut **healing;
                     let token = ready!(token.as_mut().poll(cx));
                     let second = again.take().zip(token).and_then(|((asked, again), token)| {
                         again.with_token(asked, R::again, &token)
@@ -306,7 +353,7 @@ where
                 StateProj::Last { response, asked } => {
                     let response = ready!(response.poll(cx)).map_err(TokenServiceError::Inner)?;
                     if let Some(asked) = asked {
-                        asked.answered(&response);
+                        asked.count(response.status());
                     }
                     return Poll::Ready(Ok(response));
                 }
@@ -317,6 +364,7 @@ where
 }
 
 /// Whether an API refuses the token itself, rather than what it is used for.
+#[inline]
 fn is_refusal<A>(response: &Response<A>) -> bool {
     let says_so = response.status() == StatusCode::UNAUTHORIZED
         || response.extensions().get::<TokenRefused>().is_some();
@@ -358,10 +406,16 @@ where
 }
 
 impl<S, K, P> Kept<S, K, P> {
-    /// Begins to get a newer token. `None` if the request cannot be sent again: the
-    /// refresh then happens behind.
-    fn heal(self, hold: impl FnOnce(&mut K) -> bool) -> Option<Healing<S, K, P>> {
-        let asked = self.asked.for_another()?;
+    /// Begins to get a newer token. Gives the refusal back if the request cannot be sent again:
+    /// the refresh then happens behind.
+    fn heal<A>(
+        self,
+        refused: A,
+        hold: impl FnOnce(&mut K) -> bool,
+    ) -> Result<Box<Healing<A, S, K, P>>, A> {
+        let Some(asked) = self.asked.for_another() else {
+            return Err(refused);
+        };
         let held = self
             .again
             .and_then(|mut again| hold(&mut again.copy.body).then_some(again));
@@ -372,7 +426,7 @@ impl<S, K, P> Kept<S, K, P> {
         } = &*asked;
         let Some(again) = held else {
             manager.replace_refused_behind(&wanted.key, wanted.which(), *serial);
-            return None;
+            return Err(refused);
         };
         let (manager, wanted, serial) = (Arc::clone(manager), wanted.clone(), *serial);
         let token = Box::pin(async move {
@@ -380,7 +434,11 @@ impl<S, K, P> Kept<S, K, P> {
                 .replace_refused(&wanted.key, wanted.which(), serial)
                 .await
         });
-        Some((token, (asked, again)))
+        Ok(Box::new(Healing {
+            token,
+            refused: Some(refused),
+            again: Some((asked, again)),
+        }))
     }
 }
 
@@ -398,7 +456,7 @@ impl<S, K, P> Resend<S, K, P> {
         let mut request = self.copy.into_request(replay)?;
         self.placement.place(token, &mut request).ok()?;
         Some(Box::new(Again {
-            asked: Some(Asked::Waited(asked)),
+            asked: Some(asked),
             service: self.service,
             request: Some(request),
         }))

@@ -88,6 +88,8 @@ impl<B> Placement<B> for Authorization {
         Ok(())
     }
 
+    // Left as a call it costs a tenth of what the insert does.
+    #[inline(always)]
     fn place_if_absent(
         &self,
         token: &AccessToken,

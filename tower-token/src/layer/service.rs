@@ -72,31 +72,33 @@ impl Settings {
         });
     }
 
-    /// What a request wants that says so itself, or whose client is bound to a grant.
-    fn wanted<'a>(&'a self, asked: Option<&'a TokenRequest>) -> Option<&'a TokenRequest> {
-        asked.or(self.bound.as_ref().map(|bound| &bound.wanted))
-    }
-
-    /// Whose token is there at once for a request to `uri`: what nearly every request comes to.
-    fn find(&mut self, asked: Option<&TokenRequest>, uri: &Uri) -> Option<Arc<Offer>> {
+    /// What a request to `uri` wants, and whose offer has it at once: what nearly every request
+    /// comes to.
+    fn find<'a>(
+        &'a mut self,
+        asked: Option<&'a TokenRequest>,
+        uri: &Uri,
+    ) -> Option<(&'a TokenRequest, Arc<Offer>)> {
         let manager = &*self.manager;
-        let (wanted, offer) = match (asked, &mut self.bound) {
-            (Some(wanted), None) => (wanted, manager.offer(&wanted.key)?),
-            (None, Some(bound)) => {
+        let (wanted, offer) = match &mut self.bound {
+            None => {
+                let asked = asked?;
+                (asked, manager.offer(&asked.key)?)
+            }
+            Some(bound) => {
+                if asked.is_some_and(|asked| asked.key != bound.wanted.key) {
+                    return None;
+                }
                 let offer = bound.offer(manager)?;
-                (&bound.wanted, offer)
+                (asked.unwrap_or(&bound.wanted), offer)
             }
-            (Some(asked), Some(bound)) if asked.key == bound.wanted.key => {
-                (asked, bound.offer(manager)?)
-            }
-            (Some(_), Some(_)) | (None, None) => return None,
         };
         let now = manager.now();
         let is_fresh = match wanted.is_plain() {
             true => offer.is_fresh(now),
             false => offer.is_fresh_for(now, wanted.wanted()),
         };
-        (is_fresh && offer.allows(uri)).then_some(offer)
+        (is_fresh && offer.allows(uri)).then_some((wanted, offer))
     }
 
     /// Whether it was sent where nobody is to be trusted with what comes next.
@@ -134,12 +136,17 @@ impl Settings {
 
 impl Bound {
     fn offer(&mut self, manager: &Shared) -> Option<Arc<Offer>> {
-        let known = self.offer.upgrade();
-        known.filter(|offer| !offer.is_withdrawn()).or_else(|| {
-            let offer = manager.offer(&self.wanted.key)?;
-            self.offer = Arc::downgrade(&offer);
-            Some(offer)
-        })
+        match self.offer.upgrade() {
+            Some(offer) if !offer.is_withdrawn() => Some(offer),
+            _ => self.look_up(manager),
+        }
+    }
+
+    #[cold]
+    fn look_up(&mut self, manager: &Shared) -> Option<Arc<Offer>> {
+        let offer = manager.offer(&self.wanted.key)?;
+        self.offer = Arc::downgrade(&offer);
+        Some(offer)
     }
 }
 
@@ -159,25 +166,25 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let asked = request.extensions().get::<TokenRequest>();
-        let lost = self.settings.is_lost(&request);
-        let offer = match lost {
+        let found = match self.settings.is_lost(&request) {
             false => self.settings.find(asked, request.uri()),
             true => None,
         };
-        let Some(offer) = offer else {
+        let Some((wanted, offer)) = found else {
             return self.call_for_another(request);
         };
-        let wanted = self.settings.wanted(asked);
-        let account = wanted.and_then(|wanted| wanted.account.clone());
-        let route = wanted.and_then(|wanted| wanted.route);
+        let retry = wanted.retry;
+        let account = wanted.account.clone();
+        let route = wanted.route;
         let Some(token) = offer.token(Wanted::of(account.as_deref()).which) else {
             return self.call_for_another(request);
         };
         // Not asked where nothing can be kept anyway.
         let retry = size_of::<Option<R::Again>>() > 0
-            && wanted.is_some_and(|wanted| wanted.retry)
+            && retry
             && !self.placement.is_placed(request.headers());
         let (mut request, copy) = begin(&self.replay, request, retry);
+        let again = copy.map(|copy| self.resend(copy));
         match self.placement.place_if_absent(token, &mut request) {
             Ok(true) => {}
             Ok(false) => return ResponseFuture::last(self.inner.call(request)),
@@ -188,7 +195,6 @@ where
             account,
             route,
         };
-        let again = copy.map(|copy| self.resend(copy));
         ResponseFuture::calling(self.inner.call(request), Kept { asked, again })
     }
 }

@@ -23,7 +23,7 @@ use crate::store::{SealedStore, fill};
 pub struct TokenManagerBuilder {
     store: Option<SealedStore>,
     providers: Vec<Result<Provider, Error>>,
-    clock: Arc<dyn Clock>,
+    clock: Box<dyn Clock>,
     cache_capacity: usize,
     wait_deadline: Duration,
     max_unsaved: usize,
@@ -35,7 +35,7 @@ impl TokenManagerBuilder {
         Self {
             store: None,
             providers: Vec::new(),
-            clock: Arc::new(SystemClock::new()),
+            clock: Box::new(SystemClock::new()),
             cache_capacity: 100_000,
             wait_deadline: Duration::from_secs(10),
             max_unsaved: 1_000,
@@ -98,7 +98,7 @@ impl TokenManagerBuilder {
     /// Another clock than the system's.
     #[must_use]
     pub fn clock(mut self, clock: impl Clock) -> Self {
-        self.clock = Arc::new(clock);
+        self.clock = Box::new(clock);
         self
     }
 

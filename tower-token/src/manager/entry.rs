@@ -7,17 +7,19 @@ use crate::clock::Timestamp;
 use crate::freshness::{Freshness, RefreshWindow};
 use crate::grant::{AccessToken, Account, Grant, Serial};
 
-/// The tokens of a grant, as a slot serves them.
+/// The tokens of a grant, as a slot serves them. In the order in which a request looks at it: see
+/// [`Offer`](super::offer::Offer).
 #[derive(Debug, Clone)]
+#[repr(C)]
 pub(super) struct Entry {
     can_refresh: bool,
     /// Whether the newest token was.
     refused: bool,
+    /// Most grants have none: they pay for a pointer, and not for a list.
+    accounts: Option<Box<Accounts>>,
     /// The newest token. Where the grant has come to its end, or has yet to begin, there is only
     /// its serial.
     newest: Result<Issued, Serial>,
-    /// Most grants have none: they pay for a pointer, and not for a list.
-    accounts: Option<Box<Accounts>>,
 }
 
 #[derive(Debug, Clone)]
@@ -31,6 +33,7 @@ struct Held {
 }
 
 #[derive(Debug, Clone)]
+#[repr(C)]
 struct Issued {
     token: AccessToken,
     due_at: Timestamp,
@@ -161,6 +164,7 @@ impl Entry {
         Some(issued.served(self.refused))
     }
 
+    #[inline]
     fn select(&self, which: Which<'_>) -> Selected<'_> {
         match which {
             Which::Only if self.accounts().len() > 1 => Selected::Several,
@@ -176,6 +180,7 @@ impl Entry {
     }
 
     /// What is served as `which`.
+    #[inline]
     pub(super) fn served(&self, which: Which<'_>) -> Option<Served<'_>> {
         match self.select(which) {
             Selected::Token(served) => served,

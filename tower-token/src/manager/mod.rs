@@ -99,7 +99,7 @@ pub(crate) struct Shared {
     providers: HashMap<Arc<str>, Arc<Registered>>,
     gates: HashMap<Arc<str>, Gate>,
     cache: Cache,
-    clock: Arc<dyn Clock>,
+    clock: Box<dyn Clock>,
     events: EventBus,
     outage: Outage,
     unsaved: Unsaved,

@@ -18,16 +18,19 @@ use crate::grant::AccessToken;
 use crate::key::GrantKey;
 use crate::rt::AtomicBool;
 
+/// What a request reads lies in front and side by side, down to the newest token's header: of a
+/// grant in a million, every line that it is spread over comes from memory.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Offer {
     /// Of the only token, for whoever wants it for no time in particular.
     fresh_until: Timestamp,
-    pub(super) current: Current,
     /// There is a newer one, or none any more.
     withdrawn: AtomicBool,
     recently_taken: AtomicBool,
-    key: GrantKey,
     registered: Arc<Registered>,
+    pub(super) current: Current,
+    key: GrantKey,
 }
 
 /// What a slot serves.
@@ -107,9 +110,7 @@ impl Offer {
 
     /// Counts what an API answered to one of its tokens (feature `metrics`).
     pub(crate) fn answered(&self, route: Option<&'static str>, status: StatusCode) {
-        if cfg!(feature = "metrics")
-            && let Some(manager) = self.manager()
-        {
+        if let Some(manager) = self.manager() {
             manager.answered(&self.key, route, status);
         }
     }
