@@ -1,5 +1,6 @@
 //! How a flight ended, and who waits to hear of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -40,7 +41,9 @@ impl Landed {
         // Not under the lock: who is woken takes it.
         drop(state);
         for (_, waiter) in waiters {
-            waiter.wake();
+            // Of whatever runs the callers: its panic must cost neither the others their wake, nor
+            // the flight what it still has to store.
+            let _ = catch_unwind(AssertUnwindSafe(|| waiter.wake()));
         }
     }
 
@@ -66,6 +69,8 @@ impl Future for Wait {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { landed, place } = &mut *self;
+        // Wakers are made and dropped out of the lock: what they do is not ours.
+        let mut waker = cx.waker().clone();
         let mut state = landed.0.lock();
         let waiters = match &mut *state {
             State::UnderWay(waiters) => waiters,
@@ -75,9 +80,14 @@ impl Future for Wait {
             }
         };
         match place.and_then(|place| waiters.get_mut(place)) {
-            Some(waiter) => waiter.clone_from(cx.waker()),
-            None => *place = Some(waiters.insert(cx.waker().clone())),
+            Some(waiter) => std::mem::swap(waiter, &mut waker),
+            None => {
+                *place = Some(waiters.insert(waker));
+                return Poll::Pending;
+            }
         }
+        drop(state);
+        drop(waker);
         Poll::Pending
     }
 }
@@ -85,11 +95,14 @@ impl Future for Wait {
 impl Drop for Wait {
     /// Whoever gives up makes room: many may come and go while a token service hangs.
     fn drop(&mut self) {
-        if let Some(place) = self.place
-            && let State::UnderWay(waiters) = &mut *self.landed.0.lock()
-        {
-            waiters.try_remove(place);
-        }
+        let Some(place) = self.place else {
+            return;
+        };
+        let waker = match &mut *self.landed.0.lock() {
+            State::UnderWay(waiters) => waiters.try_remove(place),
+            State::Over(_) => None,
+        };
+        drop(waker);
     }
 }
 
@@ -155,6 +168,53 @@ mod tests {
         landed.tell(Ok(()));
         let counts = [before, now].map(|woken| woken.0.load(Ordering::Relaxed));
         assert_eq!(counts, [0, 1]);
+    }
+
+    #[test]
+    fn a_waker_that_panics_costs_nobody_else_the_wake() {
+        struct Broken;
+
+        impl Wake for Broken {
+            fn wake(self: Arc<Self>) {
+                panic!("the executor is gone");
+            }
+        }
+
+        let landed = Arc::new(Landed::under_way());
+        let woken = Arc::new(Woken::default());
+        let (mut broken, mut sound) = (waiting(&landed), waiting(&landed));
+        let waker = Waker::from(Arc::new(Broken));
+        let polled = Pin::new(&mut broken).poll(&mut Context::from_waker(&waker));
+        assert!(polled.is_pending() && poll(&mut sound, &woken).is_pending());
+        landed.tell(Ok(()));
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_waker_may_own_another_wait_of_the_same_flight() {
+        struct Owner(#[expect(dead_code, reason = "it is dropped")] Wait);
+
+        impl Wake for Owner {
+            fn wake(self: Arc<Self>) {}
+        }
+
+        let landed = Arc::new(Landed::under_way());
+        let woken = Arc::new(Woken::default());
+        let owner = || {
+            let mut owned = waiting(&landed);
+            assert!(poll(&mut owned, &woken).is_pending());
+            Waker::from(Arc::new(Owner(owned)))
+        };
+        let mut wait = waiting(&landed);
+        let poll_by = |wait: &mut Wait, waker: Waker| {
+            let polled = Pin::new(wait).poll(&mut Context::from_waker(&waker));
+            assert!(polled.is_pending());
+        };
+        // Each is dropped by what comes next, the last with the wait.
+        poll_by(&mut wait, owner());
+        poll_by(&mut wait, owner());
+        drop(wait);
+        assert_eq!(Arc::strong_count(&landed), 1);
     }
 
     #[test]
