@@ -50,6 +50,7 @@ over_every_client! {
     a_due_token_goes_at_once_and_is_refreshed_behind
     an_expired_token_is_replaced_before_anything_is_sent
     a_refused_token_is_replaced_and_the_request_sent_again
+    a_token_that_was_waited_for_and_is_refused_is_replaced_as_well
     a_request_that_is_refused_twice_is_answered_by_the_second
     a_refusal_without_a_newer_token_is_the_answer
     a_stream_is_sent_again_after_a_late_refusal_if_it_could_be_kept
@@ -178,6 +179,28 @@ async fn a_refused_token_is_replaced_and_the_request_sent_again(kind: Kind) {
     assert_eq!(case.rig.fake.exchanges(), 1);
     // Nothing of the request is missing the second time.
     assert!(case.api.seen().iter().all(|seen| seen.user == "ada"));
+}
+
+async fn a_token_that_was_waited_for_and_is_refused_is_replaced_as_well(kind: Kind) {
+    let len = 10 * KIB;
+    let case = Case::start(kind).await;
+    case.rig.until_expired();
+    case.api.refuse("a1");
+    let sent = case.client().send(case.post("/", Upload::new(len)));
+    assert_eq!(sent.await, took("a2"));
+    assert_eq!(case.api.taken(), [(len, true), (len, true)]);
+    assert_eq!(case.rig.fake.exchanges(), 2);
+
+    // Who wants no retry is answered, and the token replaced behind.
+    let case = Case::start(kind).await;
+    case.rig.until_expired();
+    case.api.refuse("a1");
+    let mut setup = case.setup();
+    setup.user = setup.user.without_retry();
+    let client = setup.client(kind);
+    assert_eq!(client.send(case.get("/")).await, refused("a1"));
+    case.rig.fake.begun(2).await;
+    assert_eq!(case.api.tokens(), ["a1"]);
 }
 
 async fn a_request_that_is_refused_twice_is_answered_by_the_second(kind: Kind) {

@@ -42,7 +42,7 @@ pub(super) fn begin<R: Replay<B>, B>(
 
 impl<K> Copy<K> {
     /// Of `request`, with what `body` needs to be sent again.
-    pub(super) fn of<B>(request: &Request<B>, body: K) -> Self {
+    fn of<B>(request: &Request<B>, body: K) -> Self {
         let headers = request.headers().iter();
         let extensions = request.extensions();
         Self {

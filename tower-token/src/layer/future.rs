@@ -36,7 +36,7 @@ pin_project! {
 
 /// The wait for a newer token, and what to do with it.
 struct Healing<A, S, K, P> {
-    token: Boxed<Option<AccessToken>>,
+    token: Pin<Box<dyn Future<Output = Option<AccessToken>> + Send>>,
     /// The answer, unless there is a better one.
     refused: Option<A>,
     again: Option<Second<S, K, P>>,
@@ -44,8 +44,6 @@ struct Healing<A, S, K, P> {
 
 /// Whose second attempt it is, and what it takes.
 type Second<S, K, P> = (Box<Waited>, Box<Resend<S, K, P>>);
-
-type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 pin_project! {
     #[project = StateProj]

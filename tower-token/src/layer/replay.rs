@@ -6,7 +6,8 @@ use std::convert::Infallible;
 ///
 /// [`CloneBody`], the default, takes any body that is `Clone`; [`Buffered`](crate::Buffered)
 /// keeps what goes by of a stream, up to a limit; [`NoReplay`] takes any body at all and never
-/// retries. Implement it for bodies that can sometimes be sent again:
+/// retries. A request that waits for its token takes a clone along, and its body is begun when the
+/// token is there. Implement it for bodies that can sometimes be sent again:
 ///
 /// ```
 /// use tower_token::Replay;

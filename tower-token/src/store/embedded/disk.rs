@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io;
 
-/// What may fail.
+/// What may fail, or be held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(in super::super) enum Step {
     /// The engine's file is written anew.

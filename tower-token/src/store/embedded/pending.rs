@@ -33,6 +33,12 @@ impl Pending {
         self.0.lock().contains_key(key)
     }
 
+    /// How many saves of it there are.
+    #[cfg(test)]
+    pub(super) fn count(&self, key: &RowKey) -> usize {
+        self.0.lock().get(key).copied().unwrap_or(0)
+    }
+
     pub(super) fn has_any(&self, of_those: impl Fn(&RowKey) -> bool) -> bool {
         self.0.lock().keys().any(of_those)
     }

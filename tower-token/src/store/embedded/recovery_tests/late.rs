@@ -19,12 +19,12 @@ type Saving = JoinHandle<Result<SaveOutcome, StoreError>>;
 
 /// A save that is queued when this returns.
 async fn queued<E: Engine>(store: &Arc<Embedded<E>>, key: RowKey, byte: u8) -> Saving {
-    let saver = Arc::clone(store);
+    let (saver, before) = (Arc::clone(store), store.pending.count(&key));
     let saving = async move { saver.save(&key, row(byte), Expected::Absent).await };
     let saving = tokio::spawn(saving);
     // On this one thread nobody sees it between what it does at first and the queue.
     tokio::task::yield_now().await;
-    assert!(store.pending.has(&key));
+    assert_eq!(store.pending.count(&key), before + 1);
     saving
 }
 
