@@ -16,14 +16,26 @@ impl Effort {
     pub fn from_args() -> Self {
         let (options, tables): (Vec<String>, Vec<String>) =
             std::env::args().skip(1).partition(|arg| arg == "--quick");
-        let (rounds, share) = match options.is_empty() {
-            true => (31, 1.0),
-            false => (3, 0.05),
-        };
-        Self {
+        let full = Self {
             only: tables.into_iter().next(),
-            rounds,
-            share,
+            ..Self::in_full()
+        };
+        match options.is_empty() {
+            true => full,
+            false => Self {
+                rounds: 3,
+                share: 0.05,
+                ..full
+            },
+        }
+    }
+
+    /// All of it.
+    pub fn in_full() -> Self {
+        Self {
+            only: None,
+            rounds: 31,
+            share: 1.0,
         }
     }
 

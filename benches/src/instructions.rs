@@ -26,6 +26,14 @@ pub struct Counted {
     pub atomics: f64,
 }
 
+impl Counted {
+    /// Where nothing was counted.
+    pub const NONE: Self = Self {
+        instructions: f64::NAN,
+        atomics: f64::NAN,
+    };
+}
+
 /// How many instructions one repetition of `case` takes in this very program: what many take more
 /// than few do, divided by their number, so that what is done once drops out.
 pub fn each(case: &str) -> Result<Counted, BoxError> {

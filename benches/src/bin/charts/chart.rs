@@ -82,7 +82,7 @@ pub const CHARTS: &[Chart] = &[
         id: "scale",
         title: "A request that gets its token, one of 1,000,000 grants",
         unit: "nanoseconds over the same request without a token, users at random; less is better",
-        table: "1000000 users, uniform",
+        table: "1000000 grants, uniform",
         rows: "",
         columns: &["ns"],
         ours: &["tower-token"],

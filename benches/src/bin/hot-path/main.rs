@@ -5,6 +5,7 @@
 
 mod figures;
 mod ratios;
+mod times;
 
 use benches::hot_path::{LENGTHS, Maker, half, ours, peers};
 use benches::{BoxError, Effort, Report, instructions};
@@ -15,9 +16,12 @@ fn main() -> Result<(), BoxError> {
     if let Some((case, times)) = instructions::child() {
         return half(makers(), &case, times);
     }
+    let makers: Vec<Maker> = makers().collect();
+    if times::is_one() {
+        return times::say(&makers);
+    }
     let effort = Effort::from_args();
     let mut report = Report::new("hot-path");
-    let makers: Vec<Maker> = makers().collect();
     let figures = figures(&effort, &makers)?;
     for len in LENGTHS {
         let rows: Vec<&Figures<'_>> = figures.iter().filter(|row| row.len() == len).collect();
