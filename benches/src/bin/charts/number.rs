@@ -5,8 +5,12 @@ pub fn value(cell: &str) -> Option<f64> {
     cell.trim_start_matches(['>', ' ']).parse().ok()
 }
 
-/// With a comma before every three digits of the whole part.
+/// With a comma before every three digits of the whole part, and no sign before nothing at all.
 pub fn grouped(cell: &str) -> String {
+    let cell = match (cell.strip_prefix('-'), value(cell)) {
+        (Some(unsigned), Some(0.0)) => unsigned,
+        _ => cell,
+    };
     let (whole, fraction) = match cell.split_once('.') {
         Some((whole, fraction)) => (whole, Some(fraction)),
         None => (cell, None),
@@ -44,6 +48,8 @@ mod tests {
             ("1000000", "1,000,000"),
             ("-1234.5678", "-1,234.5678"),
             ("> 8000", "> 8,000"),
+            ("-0.00", "0.00"),
+            ("-0.01", "-0.01"),
             ("-", "-"),
         ] {
             assert_eq!(grouped(cell), read);

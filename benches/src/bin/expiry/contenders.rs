@@ -42,7 +42,6 @@ pub enum Role {
     #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "there are none"))]
     Peer,
     /// A peer each of whose callers asks the token service: thousands of connections at once.
-    #[cfg_attr(not(feature = "peers"), expect(dead_code, reason = "there are none"))]
     Flood,
     /// No client at all: only the waking of callers.
     Floor,
