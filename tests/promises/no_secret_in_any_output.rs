@@ -30,10 +30,10 @@ const MARKS: [&str; 8] = [
 
 /// Everything that lib.rs, the modules for reqwest and of the store, and the testkit export. A
 /// new name has to be added here, and to a test below if a secret could get into it.
-const EXPORTED: &str = "AccessToken Account AccountToken AssertionClaims AuthServer \
+const EXPORTED: &str = "AccessToken Account AccountToken Announce AssertionClaims AuthServer \
     AuthServerBuilder Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService \
-    Buffered ByteStore Case ClientAssertion Clock CloneBody CodeExchange CodeRequest Counts \
-    DataKey DataKeyState Durability Error ErrorKind Event EventKind Events Expected Export \
+    Buffered ByteStore Case Changes ClientAssertion Clock CloneBody CodeExchange CodeRequest Counts \
+    Cursor DataKey DataKeyState Durability Error ErrorKind Event EventKind Events Expected Export \
     Fault Fingerprint Freshness Grant GrantKey GrantState Group Import IntoProvider \
     InvalidMeshPayload InvalidTokenResponse Issued JsonBody KeyProvider KeyRing KeyRotation \
     Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker MeshCounts \

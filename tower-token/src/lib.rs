@@ -143,6 +143,7 @@ pub use self::store::contract::byte_store::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
     SharedStore, StoreError, StoreErrorKind, Version,
 };
+pub use self::store::contract::changes::{Announce, Changes, Cursor};
 pub use self::store::key_provider::KeyProvider;
 pub use self::store::keyring::KeyRing;
 pub use self::store::keyset::{DataKey, DataKeyState};

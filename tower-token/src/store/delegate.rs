@@ -54,6 +54,23 @@ macro_rules! byte_store_by {
                 $inner.purge(key, version).await
             }
 
+            fn changes_since(
+                &$self,
+                cursor: Option<&$crate::store::contract::Cursor>,
+                limit: usize,
+            ) -> impl Future<Output = Result<$crate::store::contract::Changes, StoreError>> + Send
+            {
+                $inner.changes_since(cursor, limit)
+            }
+
+            fn announced(&$self) -> impl Future<Output = ()> + Send {
+                $inner.announced()
+            }
+
+            fn released(&$self, key: &RowKey) -> impl Future<Output = ()> + Send {
+                $inner.released(key)
+            }
+
             fn durability(&$self) -> Durability {
                 $inner.durability()
             }

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use super::contract::{
-    ByteStore, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow, StoreError,
-    Version,
+    ByteStore, Changes, Cursor, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome,
+    SealedRow, StoreError, Version,
 };
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -47,6 +47,13 @@ pub(super) trait DynByteStore: Send + Sync {
         key: &'a RowKey,
         version: Version,
     ) -> Boxed<'a, Result<bool, StoreError>>;
+    fn changes_since<'a>(
+        &'a self,
+        cursor: Option<&'a Cursor>,
+        limit: usize,
+    ) -> Boxed<'a, Result<Changes, StoreError>>;
+    fn announced(&self) -> Boxed<'_, ()>;
+    fn released<'a>(&'a self, key: &'a RowKey) -> Boxed<'a, ()>;
     fn close(&self) -> Boxed<'_, ()>;
 }
 
@@ -107,6 +114,22 @@ impl<S: ByteStore> DynByteStore for S {
         version: Version,
     ) -> Boxed<'a, Result<bool, StoreError>> {
         Box::pin(ByteStore::purge(self, key, version))
+    }
+
+    fn changes_since<'a>(
+        &'a self,
+        cursor: Option<&'a Cursor>,
+        limit: usize,
+    ) -> Boxed<'a, Result<Changes, StoreError>> {
+        Box::pin(ByteStore::changes_since(self, cursor, limit))
+    }
+
+    fn announced(&self) -> Boxed<'_, ()> {
+        Box::pin(ByteStore::announced(self))
+    }
+
+    fn released<'a>(&'a self, key: &'a RowKey) -> Boxed<'a, ()> {
+        Box::pin(ByteStore::released(self, key))
     }
 
     fn close(&self) -> Boxed<'_, ()> {

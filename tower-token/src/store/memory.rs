@@ -1,14 +1,14 @@
 //! A store in memory, for tests and for tokens that may be lost with the process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::contract::{
-    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
-    StoreError, StoreErrorKind, Version,
+    Announce, ByteStore, Changes, Cursor, Durability, Expected, Group, Lease, LeaseOwner, Row,
+    RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind, Version,
 };
 use super::leases::{Claims, Leases};
 use crate::clock::{Clock, SystemClock};
@@ -40,6 +40,19 @@ struct Shared {
 struct Rows {
     by_key: BTreeMap<RowKey, Row>,
     last_version: u64,
+    /// Which version of a row was last announced, and whose it was.
+    announced: BTreeMap<u64, RowKey>,
+    announced_as: HashMap<RowKey, u64>,
+}
+
+impl Rows {
+    fn announce(&mut self, key: &RowKey) {
+        let version = self.last_version;
+        if let Some(before) = self.announced_as.insert(*key, version) {
+            self.announced.remove(&before);
+        }
+        self.announced.insert(version, *key);
+    }
 }
 
 impl MemoryStore {
@@ -106,6 +119,9 @@ impl ByteStore for MemoryStore {
             }
             rows.last_version += 1;
             let version = Version(rows.last_version);
+            if row.announce() > Announce::Nobody {
+                rows.announce(key);
+            }
             let row = Row::new(version, row.due(), row.bytes().clone());
             rows.by_key.insert(*key, row);
             SaveOutcome::Saved(version)
@@ -175,8 +191,41 @@ impl ByteStore for MemoryStore {
                 .is_some_and(|row| row.version == version);
             if found {
                 rows.by_key.remove(key);
+                let announced = rows.announced_as.remove(key);
+                announced.and_then(|version| rows.announced.remove(&version));
             }
             found
+        })
+    }
+
+    async fn changes_since(
+        &self,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Changes, StoreError> {
+        let since = match cursor.map(|cursor| cursor.as_bytes().try_into()) {
+            None => None,
+            Some(Ok(since)) => Some(u64::from_be_bytes(since)),
+            // Of another store.
+            Some(Err(_)) => Some(u64::MAX),
+        };
+        self.with(|rows| {
+            let next = Cursor::new(rows.last_version.to_be_bytes().to_vec());
+            let Some(since) = since else {
+                return Changes::new(Vec::new(), next);
+            };
+            if since > rows.last_version {
+                return Changes::missed(next);
+            }
+            let keys = rows
+                .announced
+                .range((Bound::Excluded(since), Bound::Unbounded));
+            let keys: Vec<_> = keys.take(limit.saturating_add(1)).collect();
+            if keys.len() > limit {
+                return Changes::missed(next);
+            }
+            let found = |(_, key): (_, &RowKey)| Some((*key, rows.by_key.get(key)?.clone()));
+            Changes::new(keys.into_iter().filter_map(found).collect(), next)
         })
     }
 
@@ -192,10 +241,11 @@ impl ByteStore for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::contract_suite;
+    use crate::store::contract::Suite;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn memory_keeps_the_contract() {
-        contract_suite(MemoryStore::new()).await.unwrap();
+        let suite = Suite::new(|| async { Ok(MemoryStore::new()) });
+        suite.with_changes().run().await.assert_kept();
     }
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 
 use super::codec::{self, WireRecord};
 use super::contract::{
-    ByteStore, Durability, Expected, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
-    Version,
+    Announce, ByteStore, Durability, Expected, Lease, LeaseOwner, Row, RowKey, SaveOutcome,
+    SealedRow, Version,
 };
 use super::erased::DynByteStore;
 use super::key_provider::KeyProvider;
@@ -20,7 +20,7 @@ use super::sent::Sent;
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::Fingerprint;
-use crate::grant::{Owner, Record};
+use crate::grant::{GrantState, Owner, Record};
 use crate::key::GrantKey;
 use crate::secret::{Secret, Wiped};
 
@@ -150,7 +150,11 @@ impl SealedStore {
         let wire = WireRecord::from(record);
         let len = codec::size(&wire)?;
         let write = |buffer: &mut [u8]| codec::write(codec::RECORD, &wire, buffer);
-        let put = async |expected| self.put(&row_key, len, write, due, expected, sent).await;
+        let about = About {
+            due,
+            announce: announce(record),
+        };
+        let put = async |expected| self.put(&row_key, len, write, about, expected, sent).await;
         let saved = put(expected).await?;
         if saved != SaveOutcome::Unknown {
             return Ok(saved);
@@ -189,8 +193,12 @@ impl SealedStore {
             buffer.copy_from_slice(text);
             Ok(())
         };
+        let about = About {
+            due: row.due,
+            announce: Announce::Nobody,
+        };
         let expected = Expected::Version(row.version);
-        self.put(row_key, text.len(), copy, row.due, expected, sent)
+        self.put(row_key, text.len(), copy, about, expected, sent)
             .await
     }
 
@@ -200,11 +208,11 @@ impl SealedStore {
         row_key: &RowKey,
         len: usize,
         write: impl Fn(&mut [u8]) -> Result<(), Error>,
-        due: Option<Timestamp>,
+        about: About,
         expected: Expected,
         sent: &Sent,
     ) -> Result<SaveOutcome, Error> {
-        let send = async |expected| self.send(row_key, len, &write, due, expected, sent).await;
+        let send = async |expected| self.send(row_key, len, &write, about, expected, sent).await;
         let (mut by, mut outcome) = send(expected).await?;
         if outcome == SaveOutcome::Conflict {
             return Ok(outcome);
@@ -235,7 +243,7 @@ impl SealedStore {
         row_key: &RowKey,
         len: usize,
         write: impl Fn(&mut [u8]) -> Result<(), Error>,
-        due: Option<Timestamp>,
+        about: About,
         expected: Expected,
         sent: &Sent,
     ) -> Result<(u32, SaveOutcome), Error> {
@@ -249,7 +257,7 @@ impl SealedStore {
             ));
         }
         sent.note(&sealed);
-        let row = SealedRow::new(sealed, due);
+        let row = SealedRow::new(sealed, about.due).announced(about.announce);
         Ok((by, self.store.save(row_key, row, expected).await?))
     }
 
@@ -370,6 +378,25 @@ impl SealedStore {
             None => self.keys.seen(),
         };
         Ok(Opener { seen })
+    }
+}
+
+/// What a store is told of a row besides its bytes.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    due: Option<Timestamp>,
+    announce: Announce,
+}
+
+/// Other instances go on with a token that was refreshed elsewhere until they need a newer one.
+/// What ends it, or takes the place of its grant, they have to hear of.
+fn announce(record: &Record) -> Announce {
+    match record.grant.state {
+        GrantState::Disconnected { .. } => Announce::EveryoneAtOnce,
+        GrantState::NeedsReauth { .. } => Announce::Everyone,
+        // A sequence begins with a connect.
+        GrantState::Active if record.sequence == 1 => Announce::Everyone,
+        GrantState::Active => Announce::Nobody,
     }
 }
 

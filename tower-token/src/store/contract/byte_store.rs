@@ -7,8 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::changes::{Announce, Changes, Cursor};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
+use crate::rt::sleep;
+
+/// How long a store that cannot wake anybody keeps those waiting who want to hear of an
+/// announcement, or of a lease.
+const ANNOUNCED_WITHIN: Duration = Duration::from_millis(500);
+const RELEASED_WITHIN: Duration = Duration::from_millis(250);
 
 /// Where sealed rows live.
 ///
@@ -19,8 +26,9 @@ use crate::error::{Error, ErrorKind};
 /// [three calls](crate::store::custom) instead of ten.
 ///
 /// What a store cannot do at all fails with [`StoreErrorKind::Unsupported`], each time. Only
-/// [`list`](Self::list), [`scan`](Self::scan) and [`claim_due`](Self::claim_due) may: the manager
-/// does without them as far as that is possible.
+/// [`list`](Self::list), [`scan`](Self::scan), [`claim_due`](Self::claim_due) and
+/// [`changes_since`](Self::changes_since) may: the manager does without them as far as that is
+/// possible.
 pub trait ByteStore: Send + Sync + 'static {
     /// The row under `key`. Never one whose save could still be undone by a crash.
     fn load(&self, key: &RowKey) -> impl Future<Output = Result<Option<Row>, StoreError>> + Send;
@@ -69,8 +77,8 @@ pub trait ByteStore: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Vec<(RowKey, Row)>, StoreError>> + Send;
 
     /// At most `limit` rows whose [`SealedRow::due`] has passed by the store's clock, and none
-    /// only if there are none. Each is claimed: before `ttl` is over nobody is given it again.
-    /// Claims and leases do not touch each other.
+    /// only if there are none but those that somebody is writing right now. Each is claimed:
+    /// before `ttl` is over nobody is given it again. Claims and leases do not touch each other.
     fn claim_due(
         &self,
         limit: usize,
@@ -84,6 +92,37 @@ pub trait ByteStore: Send + Sync + 'static {
         key: &RowKey,
         version: Version,
     ) -> impl Future<Output = Result<bool, StoreError>> + Send;
+
+    /// The rows that were saved as [`SealedRow::announce`] says since the cursor was taken, by
+    /// whichever process; without one none, and the place where changes begin now.
+    ///
+    /// A row is told of when its save is acknowledged, at the latest, and never left out: not
+    /// because another save began before and ended after it. A store that would have to tell of
+    /// more than `limit` rows, or no longer knows, says [`missed`](Changes::missed).
+    ///
+    /// What is for one process need not have it: then nobody else writes.
+    fn changes_since(
+        &self,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Changes, StoreError>> + Send {
+        let (_, _) = (cursor, limit);
+        let message = "the store does not tell of changes";
+        std::future::ready(Err(StoreError::new(StoreErrorKind::Unsupported, message)))
+    }
+
+    /// Ends when a row may have been saved as [`Announce::EveryoneAtOnce`] since the call, or
+    /// earlier, or half a second later: there may be no news, and there is no promise that these
+    /// come. It only saves a wait.
+    fn announced(&self) -> impl Future<Output = ()> + Send {
+        sleep(ANNOUNCED_WITHIN)
+    }
+
+    /// Ends when the lease on `key` may have been released since the call, in the same sense.
+    fn released(&self, key: &RowKey) -> impl Future<Output = ()> + Send {
+        let _ = key;
+        sleep(RELEASED_WITHIN)
+    }
 
     /// What `Saved` means here.
     fn durability(&self) -> Durability;
@@ -156,14 +195,21 @@ impl RowKey {
 pub struct SealedRow {
     bytes: Bytes,
     due: Option<Timestamp>,
+    announce: Announce,
 }
 
 impl SealedRow {
-    pub(in crate::store) fn new(bytes: Vec<u8>, due: Option<Timestamp>) -> Self {
+    pub(in crate::store) fn new(bytes: impl Into<Bytes>, due: Option<Timestamp>) -> Self {
         Self {
             bytes: bytes.into(),
             due,
+            announce: Announce::Nobody,
         }
+    }
+
+    pub(in crate::store) fn announced(mut self, announce: Announce) -> Self {
+        self.announce = announce;
+        self
     }
 
     /// The sealed bytes: mostly less than 4 KiB, at most [`MAX_LEN`](Self::MAX_LEN).
@@ -175,6 +221,11 @@ impl SealedRow {
     /// it opens it and decides anew.
     pub fn due(&self) -> Option<Timestamp> {
         self.due
+    }
+
+    /// Who has to hear of it, where several processes share the store.
+    pub fn announce(&self) -> Announce {
+        self.announce
     }
 
     /// No row is longer than this: 4 MiB. A connect brings at most 1 MiB, and so does each

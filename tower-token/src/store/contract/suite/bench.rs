@@ -10,6 +10,7 @@ use crate::store::contract::byte_store::{
     ByteStore, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow, StoreError,
     Version,
 };
+use crate::store::contract::changes::Announce;
 
 /// How a promise was broken.
 #[derive(Debug)]
@@ -114,8 +115,29 @@ pub(super) async fn saved(
     due: Option<Timestamp>,
     expected: Expected,
 ) -> Checked<Version> {
+    put(store, key, bytes, (due, Announce::Nobody), expected).await
+}
+
+/// The same for a row that others are told of.
+pub(super) async fn saved_as(
+    store: &impl ByteStore,
+    key: RowKey,
+    bytes: &[u8],
+    announce: Announce,
+    expected: Expected,
+) -> Checked<Version> {
+    put(store, key, bytes, (None, announce), expected).await
+}
+
+async fn put(
+    store: &impl ByteStore,
+    key: RowKey,
+    bytes: &[u8],
+    (due, announce): (Option<Timestamp>, Announce),
+    expected: Expected,
+) -> Checked<Version> {
     for _ in 0..TRIES {
-        let row = SealedRow::new(bytes.to_vec(), due);
+        let row = SealedRow::new(bytes.to_vec(), due).announced(announce);
         match store.save(&key, row, expected).await? {
             SaveOutcome::Saved(version) => return Ok(version),
             SaveOutcome::Conflict => return broken("a save over what was expected was refused"),

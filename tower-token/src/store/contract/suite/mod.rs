@@ -1,6 +1,7 @@
 //! The promises of a back end, each a case that can be run by itself.
 
 mod bench;
+mod changes;
 mod claims;
 mod close;
 mod index;
@@ -47,6 +48,7 @@ pub struct Suite<S> {
     place: Box<dyn Fn() -> Place<S> + Send + Sync>,
     outlives: bool,
     has_index: bool,
+    tells: bool,
 }
 
 impl<S: ByteStore> Suite<S> {
@@ -64,6 +66,7 @@ impl<S: ByteStore> Suite<S> {
             place: Box::new(place),
             outlives: false,
             has_index: true,
+            tells: false,
         }
     }
 
@@ -88,6 +91,7 @@ impl<S: ByteStore> Suite<S> {
             place: Box::new(place),
             outlives: true,
             has_index: true,
+            tells: false,
         }
     }
 
@@ -96,6 +100,14 @@ impl<S: ByteStore> Suite<S> {
     #[must_use]
     pub fn without_index(mut self) -> Self {
         self.has_index = false;
+        self
+    }
+
+    /// Claims that the store tells of [changes](ByteStore::changes_since), as one for several
+    /// processes should.
+    #[must_use]
+    pub fn with_changes(mut self) -> Self {
+        self.tells = true;
         self
     }
 
@@ -115,6 +127,7 @@ impl<S: ByteStore> Suite<S> {
             Needs::Index => self.has_index,
             Needs::NoIndex => !self.has_index,
             Needs::Reopen => self.outlives,
+            Needs::Changes => self.tells,
         };
         if !claimed {
             return Outcome::NotClaimed;
@@ -133,6 +146,7 @@ impl<S> fmt::Debug for Suite<S> {
         f.debug_struct("Suite")
             .field("outlives", &self.outlives)
             .field("has_index", &self.has_index)
+            .field("tells", &self.tells)
             .finish_non_exhaustive()
     }
 }
@@ -152,6 +166,7 @@ enum Needs {
     Index,
     NoIndex,
     Reopen,
+    Changes,
 }
 
 impl Case {
@@ -228,8 +243,11 @@ cases! {
     24 reopen::what_was_acknowledged_is_there_after_a_reopen Reopen;
     25 reopen::versions_go_on_after_a_reopen Reopen;
     26 reopen::a_load_shows_nothing_that_could_be_undone Reopen;
-    27 close::a_closed_store_does_nothing Nothing;
-    28 close::closing_twice_is_closing_once Nothing;
+    27 changes::what_is_announced_is_told_to_all Changes;
+    28 changes::no_change_is_passed_over Changes;
+    29 changes::too_many_changes_are_not_left_out Changes;
+    30 close::a_closed_store_does_nothing Nothing;
+    31 close::closing_twice_is_closing_once Nothing;
 }
 
 /// Checks one empty store against the promises of [`ByteStore`], and closes it: the short form
