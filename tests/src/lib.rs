@@ -18,6 +18,7 @@ pub mod oidc;
 pub mod person;
 pub mod recorder;
 pub mod resident;
+pub mod shared;
 pub mod tables;
 pub mod unsynced;
 pub mod upload;
