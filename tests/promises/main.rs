@@ -45,6 +45,8 @@ mod one_user_never_gets_anothers_token;
 mod reqwest_asks_at_every_hop;
 mod reqwest_sends_with_tokens;
 mod streams_are_sent_twice;
+mod sweepers_share_their_work;
+
 mod the_disk_says_nothing;
 mod the_order_of_layers_is_as_told;
 mod the_process_may_die;
