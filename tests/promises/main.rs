@@ -25,6 +25,7 @@ mod an_export_that_was_changed_is_refused;
 mod an_openid_provider_signs_users_in;
 mod an_unknown_outcome_goes_by_the_rotation;
 mod any_interleaving_keeps_the_invariants;
+mod clocks_may_differ;
 mod every_client;
 mod every_fault_has_a_stated_end;
 mod every_save_is_settled;

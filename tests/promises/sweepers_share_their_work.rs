@@ -77,8 +77,7 @@ async fn renewed(rate: Option<u32>, span: Duration) -> Vec<(Timestamp, String, u
         clock.advance(STEP);
         tokio::time::sleep(STEP).await;
     }
-    let renewed = books.lock().clone();
-    renewed
+    books.lock().clone()
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,7 @@ use super::flight::Need;
 use super::pace::Tickets;
 use super::revoke::Revoking;
 use super::slot::Hold;
-use super::upkeep::{Task, next_task};
+use super::upkeep::{SKEW, Task, next_task};
 use super::{Opened, Shared, jitter};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -316,7 +316,8 @@ impl Shared {
         if record.grant.serial() != serial || record.grant.state != GrantState::Active {
             return Ok(());
         }
-        let live = |intent: Intent| self.clock.now() < intent.deadline;
+        // By the store's time, which no lease is taken for here.
+        let live = |intent: Intent| self.clock.now() < intent.deadline + SKEW;
         if record.intent.is_some_and(live) || slot.work().flight().is_some() {
             // Its last exchange may bring something yet.
             return Err(Error::new(
