@@ -11,6 +11,7 @@ mod delegate;
 #[cfg(any(feature = "sled", feature = "redb"))]
 mod embedded;
 mod erased;
+mod gate;
 pub(crate) mod key_provider;
 pub(crate) mod keyring;
 #[cfg(test)]
@@ -20,6 +21,8 @@ mod leases;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod pass;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(any(fuzzing, feature = "testkit"))]
 pub(crate) mod probe;
 #[cfg(feature = "redb")]
@@ -32,6 +35,7 @@ mod shared;
 #[cfg(feature = "sled")]
 pub(crate) mod sled;
 pub(crate) mod transfer;
+mod version;
 
 // At the root of the crate each type has its one public path.
 pub(crate) use self::contract::byte_store::{Expected, Lease, RowKey, SaveOutcome, Version};
