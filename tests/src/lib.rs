@@ -19,6 +19,7 @@ pub mod person;
 pub mod postgres;
 pub mod recorder;
 pub mod resident;
+pub mod shared;
 pub mod tables;
 pub mod unsynced;
 pub mod upload;

@@ -11,6 +11,7 @@ mod delegate;
 #[cfg(any(feature = "sled", feature = "redb"))]
 mod embedded;
 mod erased;
+mod hear;
 pub(crate) mod key_provider;
 pub(crate) mod keyring;
 #[cfg(test)]
@@ -35,6 +36,8 @@ pub(crate) mod transfer;
 
 // At the root of the crate each type has its one public path.
 pub(crate) use self::contract::byte_store::{Expected, Lease, RowKey, SaveOutcome, Version};
+pub(crate) use self::contract::changes::Cursor;
+pub(crate) use self::hear::Heard;
 pub(crate) use self::seal::fill;
 pub(crate) use self::sealed::{Found, SealedStore};
 pub(crate) use self::sent::Sent;
