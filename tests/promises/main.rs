@@ -54,6 +54,7 @@ mod three_calls_make_a_store;
 mod users_come_and_go;
 mod what_happens_is_seen;
 mod what_is_due_is_refreshed_behind;
+mod who_left_is_forgotten_everywhere;
 
 mod model;
 mod reqwest_rig;

@@ -45,6 +45,7 @@ async fn any_number_of_callers_make_one_exchange() {
 async fn two_managers_over_one_store_make_one_exchange() {
     let rig = Rig::connected().await;
     let sibling = rig.sibling().await;
+    let mut events = sibling.events(64);
     sibling.token(&rig.key).await.unwrap();
     rig.until_expired();
     rig.fake.hold();
@@ -65,6 +66,10 @@ async fn two_managers_over_one_store_make_one_exchange() {
     assert_eq!(ours.await.unwrap(), "a1");
     assert_eq!(theirs.await.unwrap(), "a1");
     assert_eq!((rig.fake.exchanges(), rig.fake.reused()), (1, 0));
+    let seen: Vec<_> = std::iter::from_fn(|| events.try_next()).collect();
+    let times = |wanted: fn(&EventKind) -> bool| seen.iter().filter(|e| wanted(&e.kind)).count();
+    assert_eq!(times(|kind| *kind == EventKind::LostRace), 1);
+    assert_eq!(times(|kind| matches!(kind, EventKind::Adopted { .. })), 1);
 }
 
 /// The lease only avoids work: with it lost, the intent still keeps the second one out.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::yield_now;
 use tower_token::{
-    ByteStore, Clock, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome,
-    SealedRow, StoreError, StoreErrorKind, SystemClock, Timestamp, Version,
+    Announce, ByteStore, Changes, Clock, Cursor, Durability, Expected, Group, Lease, LeaseOwner,
+    Row, RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind, SystemClock, Timestamp,
+    Version,
 };
 
 /// What it does wrong.
@@ -76,6 +77,12 @@ pub enum Fault {
     CountsAnew,
     /// Shows rows before they are safe.
     ShowsUnsafe,
+    /// Tells of no changes.
+    TellsNothing,
+    /// Counts a change before it is there to be told of.
+    CountsChangesEarly,
+    /// Tells of as many changes as were asked for, and leaves out the rest.
+    CutsChanges,
     /// Works on after it was closed.
     NeverCloses,
     /// Opens again when it is closed twice.
@@ -103,6 +110,7 @@ struct State {
     leases: HashMap<RowKey, (Option<LeaseOwner>, Timestamp)>,
     claims: HashMap<RowKey, Timestamp>,
     versions: u64,
+    announced: BTreeMap<u64, RowKey>,
     last: Option<RowKey>,
     shown: usize,
 }
@@ -115,6 +123,11 @@ impl State {
             Some(row) => row.version.0 + 1,
             None => 1,
         })
+    }
+
+    fn announce(&mut self, version: Version, key: RowKey) {
+        self.announced.retain(|_, announced| *announced != key);
+        self.announced.insert(version.0, key);
     }
 
     fn put(&mut self, key: RowKey, row: Option<Row>) {
@@ -223,6 +236,7 @@ impl ByteStore for Faulty {
             bytes.truncate(65_536);
         }
         let is_long = bytes.len() > 1_000;
+        let announce = row.announce();
         let due = row.due().filter(|_| !self.is(Fault::ForgetsDue));
         let matches = |state: &State| {
             self.is(Fault::DoesNotCompare)
@@ -261,6 +275,12 @@ impl ByteStore for Faulty {
             }
             (version, row)
         };
+        if self.is(Fault::CountsChangesEarly) {
+            yield_now().await;
+        }
+        if announce > Announce::Nobody {
+            self.state.lock().announce(version, key);
+        }
         let late = finish(Arc::clone(&self.state), key, row);
         match self.fault {
             Fault::WritesInParts | Fault::ShowsUnsafe => late.await,
@@ -385,6 +405,33 @@ impl ByteStore for Faulty {
             state.put(key, None);
         }
         Ok(is_it)
+    }
+
+    async fn changes_since(
+        &self,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Changes, StoreError> {
+        self.check()?;
+        let state = self.state.lock();
+        let next = Cursor::new(state.versions.to_be_bytes().to_vec());
+        let since = cursor.map(|cursor| cursor.as_bytes().try_into().map(u64::from_be_bytes));
+        let since = match since {
+            None => u64::MAX,
+            Some(Ok(since)) if since <= state.versions => since,
+            Some(_) => return Ok(Changes::missed(next)),
+        };
+        let announced = state.announced.iter().filter(|(at, _)| **at > since);
+        let mut rows: Vec<_> = announced
+            .filter_map(|(_, key)| Some((*key, state.rows.get(key)?.clone())))
+            .collect();
+        match self.fault {
+            Fault::TellsNothing => rows.clear(),
+            Fault::CutsChanges => rows.truncate(limit),
+            _ if rows.len() > limit => return Ok(Changes::missed(next)),
+            _ => {}
+        }
+        Ok(Changes::new(rows, next))
     }
 
     fn durability(&self) -> Durability {

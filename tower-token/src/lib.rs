@@ -133,7 +133,9 @@ pub use self::layer::{
     ReplayAgain, ReplayBody, ReplayBodyError, ResponseFuture, TokenHeader, TokenLayer,
     TokenRefused, TokenRequest, TokenService, TokenServiceError,
 };
-pub use self::manager::{SweepAction, SweepItem, SweepReport, TokenManager, TokenManagerBuilder};
+pub use self::manager::{
+    OnStale, SweepAction, SweepItem, SweepReport, TokenManager, TokenManagerBuilder,
+};
 pub use self::provider::{
     AssertionClaims, ClientAssertion, CodeExchange, CodeRequest, IntoProvider, InvalidMeshPayload,
     LinkTokenRequest, Mesh, MeshGrant, MeshLink, MeshPayload, MetadataClient, NotSent, OAuth2,

@@ -70,6 +70,8 @@ pub enum EventKind {
     Connected,
     /// A user was disconnected.
     Disconnected,
+    /// Another instance disconnected a user whose tokens were in memory here.
+    DisconnectedElsewhere,
     /// The token service issued a new access token, and it is stored.
     #[non_exhaustive]
     Refreshed {
@@ -84,6 +86,9 @@ pub enum EventKind {
         /// That token.
         serial: Serial,
     },
+    /// Another instance was at this grant first: what it brings is waited for. Told once for a
+    /// refresh.
+    LostRace,
     /// A refresh came to nothing. A token that is still usable keeps being served.
     #[non_exhaustive]
     RefreshFailed {
@@ -146,6 +151,17 @@ pub enum EventKind {
     /// The sweeper has ended, since the store cannot say what is due: nothing is done about this
     /// provider's grants but when they are used. Told once for each provider.
     NotSwept,
+    /// The store failed to do what it was asked for. What is in memory is still served; what
+    /// could not be stored is not begun. Told once for each provider, as are the next three.
+    StoreUnavailable,
+    /// The store works again.
+    StoreAvailable,
+    /// For [`max_stale`](crate::TokenManagerBuilder::max_stale) nothing was heard of what other
+    /// instances did: a user who has left there may still be served here, unless the manager
+    /// fails closed.
+    Stale,
+    /// It was heard again, all of it.
+    UpToDate,
 }
 
 impl EventKind {
@@ -154,6 +170,7 @@ impl EventKind {
         match self {
             Self::Connected => "connected",
             Self::Disconnected => "disconnected",
+            Self::DisconnectedElsewhere => "disconnected_elsewhere",
             Self::Refreshed { .. } => "refreshed",
             Self::Adopted { .. } => "adopted",
             Self::RefreshFailed { .. } => "refresh_failed",
@@ -170,6 +187,11 @@ impl EventKind {
             Self::CircuitClosed => "circuit_closed",
             Self::Discarded => "discarded",
             Self::NotSwept => "not_swept",
+            Self::LostRace => "lost_race",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::StoreAvailable => "store_available",
+            Self::Stale => "stale",
+            Self::UpToDate => "up_to_date",
         }
     }
 }

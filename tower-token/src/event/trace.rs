@@ -29,13 +29,20 @@ pub(super) fn trace(event: &Event) {
         EventKind::SaveFailed
         | EventKind::RevocationFailed
         | EventKind::CircuitOpened
-        | EventKind::NotSwept => {
+        | EventKind::NotSwept
+        | EventKind::StoreUnavailable
+        | EventKind::Stale => {
             warn!(target: "tower_token", %provider, %grant, event = name);
         }
         EventKind::RefreshFailed { cause } => {
             warn!(target: "tower_token", %provider, %grant, event = name, ?cause);
         }
-        EventKind::Connected | EventKind::Disconnected | EventKind::CircuitClosed => {
+        EventKind::Connected
+        | EventKind::Disconnected
+        | EventKind::DisconnectedElsewhere
+        | EventKind::CircuitClosed
+        | EventKind::StoreAvailable
+        | EventKind::UpToDate => {
             info!(target: "tower_token", %provider, %grant, event = name);
         }
         EventKind::Refreshed { serial, took } => {
@@ -52,7 +59,7 @@ pub(super) fn trace(event: &Event) {
         } => {
             debug!(target: "tower_token", %provider, %grant, event = name, ?took, token_was_usable);
         }
-        EventKind::Discarded | EventKind::Revoked => {
+        EventKind::Discarded | EventKind::LostRace | EventKind::Revoked => {
             debug!(target: "tower_token", %provider, %grant, event = name);
         }
     }

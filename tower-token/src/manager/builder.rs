@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::cache::Cache;
 use super::gate::Gate;
+use super::listen::{self, OnStale};
 use super::outage::Outage;
 use super::registered::Registered;
 use super::unsaved::Unsaved;
 use super::{Shared, TokenManager, sweep};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::error::{Error, ErrorKind};
 use crate::event::EventBus;
 use crate::grant::Owner;
@@ -27,6 +28,8 @@ pub struct TokenManagerBuilder {
     cache_capacity: usize,
     wait_deadline: Duration,
     max_unsaved: usize,
+    max_stale: Duration,
+    on_stale: OnStale,
     sweeper: bool,
 }
 
@@ -39,6 +42,8 @@ impl TokenManagerBuilder {
             cache_capacity: 100_000,
             wait_deadline: Duration::from_secs(10),
             max_unsaved: 1_000,
+            max_stale: Duration::from_secs(30),
+            on_stale: OnStale::Serve,
             sweeper: true,
         }
     }
@@ -78,6 +83,28 @@ impl TokenManagerBuilder {
     #[must_use]
     pub fn max_unsaved(mut self, grants: usize) -> Self {
         self.max_unsaved = grants;
+        self
+    }
+
+    /// For how long nothing may be heard of other instances, and what becomes of tokens in
+    /// memory then: 30 seconds by default, and they are served.
+    ///
+    /// A user who leaves at one instance is forgotten by all others that reach the store within
+    /// a second ([`SealedStore::open_shared`]). One that does not reach it cannot know. After
+    /// `limit` it says so by an event, [`Stale`](crate::EventKind::Stale), and goes on, or, by
+    /// [`OnStale::FailClosed`], sends no token any more that the store does not confirm. That
+    /// takes a store that tells of [changes](crate::ByteStore::changes_since).
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_token::{OnStale, TokenManager};
+    ///
+    /// TokenManager::builder().max_stale(Duration::from_secs(5), OnStale::FailClosed);
+    /// ```
+    #[must_use]
+    pub fn max_stale(mut self, limit: Duration, then: OnStale) -> Self {
+        self.max_stale = limit;
+        self.on_stale = then;
         self
     }
 
@@ -130,9 +157,18 @@ impl TokenManagerBuilder {
             .map_err(|_| config("build the token manager on a tokio runtime"))?;
         let mut owner = Owner([0; 16]);
         fill(&mut owner.0)?;
+        let is_shared = store.is_shared();
+        let fails_closed = is_shared && self.on_stale == OnStale::FailClosed;
+        if fails_closed {
+            check_it_tells(&store, self.max_stale).await?;
+        }
+        let trusted_until = match fails_closed {
+            // Until something was heard.
+            true => Timestamp::from_unix_millis(0),
+            false => Timestamp::FAR_FUTURE,
+        };
         let registered = |provider, manager: &Weak<_>| {
-            let manager = manager.clone();
-            Arc::new(Registered { provider, manager })
+            Arc::new(Registered::new(provider, manager.clone(), trusted_until))
         };
         let shared = Arc::new_cyclic(|me| Shared {
             store,
@@ -147,6 +183,8 @@ impl TokenManagerBuilder {
             owner,
             runtime,
             wait_deadline: self.wait_deadline,
+            max_stale: self.max_stale,
+            on_stale: self.on_stale,
             outage: Outage::default(),
             unsaved: Unsaved::new(self.max_unsaved),
             underway: watch::Sender::new(0),
@@ -156,6 +194,29 @@ impl TokenManagerBuilder {
         if self.sweeper {
             sweep::start(&shared);
         }
+        if is_shared {
+            listen::start(&shared);
+        }
         Ok(TokenManager(shared))
+    }
+}
+
+/// To fail closed takes a store that tells what other instances did, and more time than between
+/// two looks.
+async fn check_it_tells(store: &SealedStore, max_stale: Duration) -> Result<(), Error> {
+    if max_stale < Duration::from_secs(1) {
+        return Err(Error::new(
+            ErrorKind::Config,
+            "max_stale is shorter than a second, which is how often other instances are heard",
+        ));
+    }
+    match store.changes_since(None, 0).await {
+        Err(error) if error.kind() == ErrorKind::Unsupported => Err(Error::with_source(
+            ErrorKind::Config,
+            "OnStale::FailClosed takes a store that tells what other instances did, and this one \
+             does not",
+            error,
+        )),
+        Ok(_) | Err(_) => Ok(()),
     }
 }

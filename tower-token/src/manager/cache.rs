@@ -120,6 +120,13 @@ impl Cache {
         }
     }
 
+    /// Serves nothing that is not found in the store once more.
+    pub(super) fn doubt(&self) {
+        for shown in self.slots.pin().values() {
+            shown.slot.doubt();
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
@@ -135,6 +142,7 @@ impl Shown {
 mod tests {
     use super::super::registered::Registered;
     use super::*;
+    use crate::clock::Timestamp;
     use crate::event::Fingerprint;
     use crate::grant::TokenResponse;
     use crate::provider::{Provider, RefreshError, RefreshRequest, Refresher};
@@ -150,10 +158,11 @@ mod tests {
     #[test]
     fn it_stays_bounded_and_keeps_what_is_held() {
         let cache = Cache::new(10);
-        let registered = Arc::new(Registered {
-            provider: Provider::new("p", Never),
-            manager: Weak::new(),
-        });
+        let registered = Arc::new(Registered::new(
+            Provider::new("p", Never),
+            Weak::new(),
+            Timestamp::FAR_FUTURE,
+        ));
         let key = |n: usize| GrantKey::new("p", n.to_string());
         let slot = |n| Slot::new(key(n), Arc::clone(&registered), Fingerprint::NONE);
         let hold = |n| cache.hold(&key(n), || Ok(slot(n))).unwrap();

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::Serial;
-use crate::rt::{JoinHandle, sleep, spawn};
+use crate::rt::{JoinHandle, sleep, spawn, timeout};
 use crate::store::Lease;
 
 /// How long a holder that died keeps others waiting.
@@ -19,13 +19,25 @@ const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// How well the store's time has to be known, and how often that is tried.
 const CERTAIN: Duration = Duration::from_secs(1);
 const TRIES: u32 = 3;
-/// How often one who waits looks whether the holder is done.
-const POLL: Duration = Duration::from_millis(250);
 
 pub(super) enum Leased {
     Taken(HeldLease),
     /// Whoever held it has refreshed the grant.
     Adopted,
+}
+
+/// Whether a sibling was found to be at the same grant: told once.
+#[derive(Debug, Default)]
+pub(super) struct Race {
+    is_lost: bool,
+}
+
+impl Race {
+    pub(super) fn lost(&mut self, shared: &Shared, slot: &Slot) {
+        if !std::mem::replace(&mut self.is_lost, true) {
+            shared.emit(slot, EventKind::LostRace);
+        }
+    }
 }
 
 /// A lease, extended by a task of its own until it is released or dropped.
@@ -45,13 +57,14 @@ pub(super) async fn take_lease(
     shared: &Arc<Shared>,
     slot: &Arc<Slot>,
     stale: Serial,
+    race: &mut Race,
 ) -> Result<Leased, Error> {
     let mut tries = 0;
     loop {
         let asked = shared.clock.now();
         let lease = shared.store.lease(slot.key(), shared.owner, TTL).await;
         let answered = shared.clock.now();
-        match shared.outage.note(answered, lease)? {
+        match shared.noted(lease)? {
             Lease::Granted { .. } if answered.since(asked) > CERTAIN => {
                 tries += 1;
                 if tries == TRIES {
@@ -73,18 +86,34 @@ pub(super) async fn take_lease(
                 }));
             }
             Lease::Held { now, until } => {
-                if let Some(found) = shared.load(slot).await? {
-                    let serial = found.record.grant.serial();
-                    if serial > stale && !found.record.grant.is_disconnected() {
-                        shared.emit(slot, EventKind::Adopted { serial });
-                        return Ok(Leased::Adopted);
-                    }
+                race.lost(shared, slot);
+                let row = shared.store.row_of(slot.key());
+                // Before the look, so that nothing falls between the two.
+                let released = shared.store.released(&row);
+                if is_newer(shared, slot, stale).await? {
+                    return Ok(Leased::Adopted);
                 }
                 let left = until.since(now).max(Duration::from_millis(1));
-                sleep(left.min(POLL)).await;
+                let _ = timeout(left, released).await;
+                if is_newer(shared, slot, stale).await? {
+                    return Ok(Leased::Adopted);
+                }
             }
         }
     }
+}
+
+/// Whether the store has a newer token by now.
+async fn is_newer(shared: &Shared, slot: &Slot, stale: Serial) -> Result<bool, Error> {
+    let Some(found) = shared.load(slot).await? else {
+        return Ok(false);
+    };
+    let serial = found.record.grant.serial();
+    let is_newer = serial > stale && !found.record.grant.is_disconnected();
+    if is_newer {
+        shared.emit(slot, EventKind::Adopted { serial });
+    }
+    Ok(is_newer)
 }
 
 async fn renew(shared: Arc<Shared>, slot: Arc<Slot>) {

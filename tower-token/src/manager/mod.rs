@@ -14,6 +14,7 @@ mod flight;
 mod gate;
 mod landed;
 mod lease;
+mod listen;
 mod offer;
 mod outage;
 mod refresh;
@@ -30,6 +31,7 @@ mod sweep;
 mod unsaved;
 mod upkeep;
 mod wanted;
+
 mod work;
 
 use std::collections::HashMap;
@@ -44,6 +46,7 @@ pub use self::builder::TokenManagerBuilder;
 use self::cache::Cache;
 use self::disconnect::Leave;
 use self::gate::Gate;
+pub use self::listen::OnStale;
 pub(crate) use self::offer::Offer;
 use self::outage::Outage;
 use self::registered::Registered;
@@ -106,6 +109,8 @@ pub(crate) struct Shared {
     owner: Owner,
     runtime: Handle,
     wait_deadline: Duration,
+    max_stale: Duration,
+    on_stale: OnStale,
     /// How many flights, connects and disconnects are under way.
     underway: watch::Sender<usize>,
     /// Ends the sweeper; so does the end of the manager.
@@ -391,7 +396,7 @@ impl Shared {
         seen: (u64, u64),
         found: Result<Option<Found>, Error>,
     ) -> Result<Option<Found>, Error> {
-        let mut found = self.outage.note(self.clock.now(), found)?;
+        let mut found = self.noted(found)?;
         if let Some(Found { record, .. }) = &mut found
             && record.as_ref().is_ok_and(|record| record.rank() < seen)
         {
@@ -441,7 +446,15 @@ impl Shared {
     ) -> Result<SaveOutcome, Error> {
         let due = self.due(slot, record);
         let saved = self.store.save(record, due, expected, sent).await;
-        self.outage.note(self.clock.now(), saved)
+        self.noted(saved)
+    }
+
+    /// Notes, and tells, whether the store works.
+    fn noted<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
+        if let Some(turn) = self.outage.note(self.clock.now(), &result) {
+            self.emit_to_all(&turn);
+        }
+        result
     }
 
     fn due(&self, slot: &Slot, record: &Record) -> Option<Timestamp> {

@@ -62,14 +62,14 @@ impl Offer {
     /// Whether the grant's only token is to be used as it is: no lock, no allocation, no copy.
     pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
         self.note_use();
-        now < self.fresh_until
+        now < self.fresh_until && self.registered.is_trusted(now)
     }
 
     /// The same of the token of `wanted`.
     pub(crate) fn is_fresh_for(&self, now: Timestamp, wanted: Wanted<'_>) -> bool {
         self.note_use();
         match &self.current {
-            Current::Live(entry) => entry.is_fresh(now, wanted),
+            Current::Live(entry) => entry.is_fresh(now, wanted) && self.registered.is_trusted(now),
             Current::Ended { .. } => false,
         }
     }

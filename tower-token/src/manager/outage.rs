@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
+use crate::event::EventKind;
 use crate::rt::AtomicBool;
 
 /// How long after an outage nobody takes another's exchange for lost. Who holds tokens tries
@@ -19,19 +20,20 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// Notes what became of a call to the store.
-    pub(super) fn note<T>(&self, now: Timestamp, result: Result<T, Error>) -> Result<T, Error> {
-        match &result {
+    /// Notes what became of a call to the store, and tells what has changed by that.
+    pub(super) fn note<T>(&self, now: Timestamp, result: &Result<T, Error>) -> Option<EventKind> {
+        match result {
             Ok(_) if self.failing.swap(false, Ordering::Relaxed) => {
                 self.over.store(now.as_unix_millis(), Ordering::Relaxed);
+                Some(EventKind::StoreAvailable)
             }
             // Without its keyset it takes nothing either.
             Err(error) if matches!(error.kind(), ErrorKind::Store | ErrorKind::Key) => {
-                self.failing.store(true, Ordering::Relaxed);
+                let was_failing = self.failing.swap(true, Ordering::Relaxed);
+                (!was_failing).then_some(EventKind::StoreUnavailable)
             }
-            Ok(_) | Err(_) => {}
+            Ok(_) | Err(_) => None,
         }
-        result
     }
 
     /// For how long whoever holds tokens still goes first.
@@ -51,16 +53,19 @@ mod tests {
         let at = |secs: u64| Timestamp::from_unix_millis(secs * 1_000_000);
         let failed = |kind| Err::<(), _>(Error::new(kind, "as told"));
         let left = |now| outage.holder_first(now);
-        outage.note(at(1), Ok(())).unwrap();
-        outage.note(at(1), failed(ErrorKind::Damaged)).unwrap_err();
-        outage.note(at(1), Ok(())).unwrap();
+        assert_eq!(outage.note(at(1), &Ok(())), None);
+        assert_eq!(outage.note(at(1), &failed(ErrorKind::Damaged)), None);
+        assert_eq!(outage.note(at(1), &Ok(())), None);
         assert_eq!(left(at(1)), Duration::ZERO);
         for (kind, start) in [(ErrorKind::Store, 2), (ErrorKind::Key, 4)] {
-            outage.note(at(start), failed(kind)).unwrap_err();
+            let told = outage.note(at(start), &failed(kind));
+            assert_eq!(told, Some(EventKind::StoreUnavailable));
+            assert_eq!(outage.note(at(start), &failed(kind)), None);
             let works = at(start + 1);
-            outage.note(works, Ok(())).unwrap();
+            let told = outage.note(works, &Ok(()));
+            assert_eq!(told, Some(EventKind::StoreAvailable));
             // What works on tells nothing new.
-            outage.note(works + HOLDER_FIRST, Ok(())).unwrap();
+            assert_eq!(outage.note(works + HOLDER_FIRST, &Ok(())), None);
             assert_eq!(left(works), HOLDER_FIRST);
             assert_eq!(left(works + HOLDER_FIRST), Duration::ZERO);
         }

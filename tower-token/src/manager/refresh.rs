@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::decide::{Decision, Situation, decide, risked_from};
 use super::failure::{clear_intent, failed};
 use super::gate::Pass;
-use super::lease::{HeldLease, Leased, take_lease};
+use super::lease::{HeldLease, Leased, Race, take_lease};
 use super::save::{Attempt, Save};
 use super::slot::Slot;
 use super::state::{needs_reauth, not_connected, shut_down};
@@ -69,9 +69,10 @@ impl From<Error> for Outcome {
 
 /// Replaces the access token of `stale`, by what the store has or by an exchange.
 pub(super) async fn run(shared: &Arc<Shared>, slot: &Arc<Slot>, stale: Serial) -> Outcome {
-    match take_lease(shared, slot, stale).await {
+    let mut race = Race::default();
+    match take_lease(shared, slot, stale, &mut race).await {
         Ok(Leased::Taken(lease)) => {
-            let outcome = under_lease(shared, slot, stale, &lease).await;
+            let outcome = under_lease(shared, slot, stale, &lease, &mut race).await;
             lease.release().await;
             outcome
         }
@@ -85,6 +86,7 @@ async fn under_lease(
     slot: &Arc<Slot>,
     stale: Serial,
     lease: &HeldLease,
+    race: &mut Race,
 ) -> Outcome {
     let (mut conflicts, mut again, mut lost) = (0, AGAIN_FIRST, None::<Outcome>);
     // Each round begins with what the store has; a lost compare-and-set starts another.
@@ -118,6 +120,7 @@ async fn under_lease(
             }
             Decision::End(error) => return Outcome::Ended(error),
             Decision::WaitUntil(deadline) => {
+                race.lost(shared, slot);
                 let left = deadline.since(lease.earliest());
                 sleep(left.min(Duration::from_millis(250))).await;
             }

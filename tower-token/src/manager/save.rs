@@ -313,7 +313,7 @@ impl Save {
 fn too_slow<T>(shared: &Shared) -> Result<T, Error> {
     let message = "the token store did not answer in time";
     let error = Error::new(ErrorKind::Store, message);
-    shared.outage.note(shared.clock.now(), Err(error))
+    shared.noted(Err(error))
 }
 
 /// The tokens belong to nobody any more.

@@ -62,6 +62,9 @@ impl Shared {
         let now = self.clock.now();
         let found = self.cache.with(key, |slot| {
             check_origin(slot.provider(), uri)?;
+            if !slot.is_trusted(now) {
+                return Ok(Attached::Wait);
+            }
             Ok(match slot.look(now, wanted) {
                 Look::Usable { token, due } => {
                     if due {
@@ -102,6 +105,10 @@ impl Shared {
         slot.touch();
         let mut deadline = pin!(self.deadline());
         let (mut loaded, mut waits) = (false, 0);
+        if !slot.is_trusted(self.clock.now()) {
+            loaded = true;
+            self.confirm(&slot, deadline.as_mut()).await?;
+        }
         loop {
             // What it finds is looked at before anything is waited for: it would be kept meanwhile.
             let replace = match slot.look(self.clock.now(), wanted) {
@@ -169,6 +176,17 @@ impl Shared {
         }
     }
 
+    /// Looks whether the user is still there, where nothing was heard for too long.
+    #[cold]
+    async fn confirm(&self, slot: &Slot, deadline: Pin<&mut Sleep>) -> Result<(), Error> {
+        let found = before(deadline, Box::pin(self.load(slot))).await;
+        match found.map_err(unconfirmed)? {
+            Some(_) => {}
+            None => slot.vanish(),
+        }
+        Ok(())
+    }
+
     /// What is there when a wait came to nothing: an error never replaces a usable token,
     /// and somebody may have brought one meanwhile.
     fn usable_after_all(&self, slot: &Slot, which: Which<'_>) -> Option<AccessToken> {
@@ -192,6 +210,10 @@ impl Shared {
         serial: Serial,
     ) -> Option<AccessToken> {
         let slot = self.hold(key).ok()?;
+        if !slot.is_trusted(self.clock.now()) {
+            let deadline = pin!(self.deadline());
+            self.confirm(&slot, deadline).await.ok()?;
+        }
         let stale = match self.note_refusal(&slot, which, serial) {
             Refusal::Replaced(token) => return Some(token),
             Refusal::Again => return None,
@@ -366,6 +388,18 @@ impl<T, W: Future<Output = Result<T, Error>>> Future for Before<'_, W> {
                 "no token was there before the caller's deadline; the refresh goes on",
             ))
         })
+    }
+}
+
+fn unconfirmed(error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Store => Error::with_source(
+            ErrorKind::Store,
+            "nobody knows whether the user has left: other instances were not heard for longer \
+             than max_stale, and the store does not answer",
+            error,
+        ),
+        _ => error,
     }
 }
 

@@ -113,6 +113,20 @@ impl Slot {
         }
     }
 
+    /// Whether what is served may be used without asking the store.
+    pub(super) fn is_trusted(&self, now: Timestamp) -> bool {
+        self.registered.is_trusted(now)
+    }
+
+    /// Serves nothing before it was found in the store once more. A flight knows more than the
+    /// store may, and finds what is there itself.
+    pub(super) fn doubt(&self) {
+        let mut work = self.work.lock();
+        if work.flight().is_none() && self.current.load().is_some() {
+            self.serve(&mut work, None);
+        }
+    }
+
     /// Stops serving a grant whose row is gone.
     pub(super) fn vanish(&self) {
         let mut work = self.work.lock();
@@ -328,10 +342,11 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_millis(1_000_000);
 
     fn slot() -> Arc<Slot> {
-        let registered = Arc::new(Registered {
-            provider: Provider::new("p", Never),
-            manager: Weak::new(),
-        });
+        let registered = Arc::new(Registered::new(
+            Provider::new("p", Never),
+            Weak::new(),
+            Timestamp::FAR_FUTURE,
+        ));
         Arc::new(Slot::new(
             GrantKey::new("p", "s"),
             registered,

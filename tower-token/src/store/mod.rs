@@ -12,6 +12,7 @@ mod delegate;
 mod embedded;
 mod erased;
 mod gate;
+mod hear;
 pub(crate) mod key_provider;
 pub(crate) mod keyring;
 #[cfg(test)]
@@ -39,6 +40,8 @@ mod version;
 
 // At the root of the crate each type has its one public path.
 pub(crate) use self::contract::byte_store::{Expected, Lease, RowKey, SaveOutcome, Version};
+pub(crate) use self::contract::changes::Cursor;
+pub(crate) use self::hear::Heard;
 pub(crate) use self::seal::fill;
 pub(crate) use self::sealed::{Found, SealedStore};
 pub(crate) use self::sent::Sent;

@@ -132,7 +132,9 @@ impl SealedStoreBuilder {
         store: impl SharedStore,
         keys: impl KeyProvider,
     ) -> Result<SealedStore, Error> {
-        self.open(store, keys).await
+        let mut store = self.open(store, keys).await?;
+        store.is_shared = true;
+        Ok(store)
     }
 }
 

@@ -39,6 +39,7 @@ pub struct SealedStore {
     pub(super) store: Arc<dyn DynByteStore>,
     pub(super) keys: Arc<LiveKeyset>,
     durability: Durability,
+    pub(super) is_shared: bool,
 }
 
 /// How often a row may change while a write is settled by it.
@@ -88,6 +89,7 @@ impl SealedStore {
             store,
             keys: Arc::new(keys),
             durability,
+            is_shared: false,
         }
     }
 
@@ -353,7 +355,7 @@ impl SealedStore {
         self.keys.seen().keyset.token_hash(token)
     }
 
-    fn row(&self, key: &GrantKey) -> RowKey {
+    pub(super) fn row(&self, key: &GrantKey) -> RowKey {
         self.keys.seen().keyset.row(key)
     }
 
