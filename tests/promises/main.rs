@@ -60,6 +60,7 @@ mod what_is_due_is_refreshed_behind;
 mod who_left_is_forgotten_everywhere;
 
 mod model;
+mod postgres;
 mod reqwest_rig;
 mod support;
 mod transfer_rig;

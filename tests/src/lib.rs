@@ -16,6 +16,7 @@ pub mod mesh;
 pub mod mounted;
 pub mod oidc;
 pub mod person;
+pub mod postgres;
 pub mod recorder;
 pub mod resident;
 pub mod shared;

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Stdio;
 
 use bytes::Bytes;
+use http::header::AUTHORIZATION;
 use http::{Method, Request};
 use http_body_util::Full;
 use serde_json::{Value, json};
@@ -12,6 +13,17 @@ use tokio::process::{Child, Command};
 use tower_token::{GrantKey, OAuth2, TokenManager, TokenResponse};
 
 use crate::{BoxError, HttpClient, accepts, http_client, json};
+
+/// What the token endpoint did with refreshes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refreshes {
+    /// Granted, whether or not the answer arrived.
+    pub ok: u64,
+    /// Refused, since the refresh token had been spent.
+    pub reuse_detected: u64,
+    /// Grants that are no more, whatever the cause.
+    pub grants_revoked: u64,
+}
 
 /// A running server. It ends with this value.
 #[derive(Debug)]
@@ -25,17 +37,28 @@ impl Oidc {
     /// Starts a server on a free loopback port whose access tokens live `access_ttl`
     /// seconds (up to one less, since it counts in whole ones).
     pub async fn start(access_ttl: u32) -> Result<Self, BoxError> {
-        Self::spawn(access_ttl, None).await
+        Self::spawn(access_ttl, [].into_iter()).await
+    }
+
+    /// The same, with a storage that takes `storage_ms` for each access: requests interleave, and
+    /// a refresh token is looked at some time before it is spent.
+    pub async fn start_slow(access_ttl: u32, storage_ms: u32) -> Result<Self, BoxError> {
+        let storage = ("STORAGE_MS", storage_ms.to_string());
+        Self::spawn(access_ttl, [storage].into_iter()).await
     }
 
     /// The same, for an app at `origin` (as `http://localhost:8080`) that signs users in as the
     /// client `web`, with the secret `web-secret`. It calls the server `op`: the redirect URI is
     /// `{origin}/auth/op/callback`.
     pub async fn start_for_web(access_ttl: u32, origin: &str) -> Result<Self, BoxError> {
-        Self::spawn(access_ttl, Some(origin)).await
+        let web = ("WEB_ORIGIN", origin.to_owned());
+        Self::spawn(access_ttl, [web].into_iter()).await
     }
 
-    async fn spawn(access_ttl: u32, web_origin: Option<&str>) -> Result<Self, BoxError> {
+    async fn spawn(
+        access_ttl: u32,
+        settings: impl Iterator<Item = (&'static str, String)>,
+    ) -> Result<Self, BoxError> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("peers/oidc-provider");
         if !folder.join("node_modules").is_dir() {
             return Err(
@@ -48,7 +71,7 @@ impl Oidc {
             .arg("server.mjs")
             .current_dir(folder)
             .env("ACCESS_TTL", access_ttl.to_string())
-            .envs(web_origin.map(|origin| ("WEB_ORIGIN", origin)))
+            .envs(settings)
             // It ends when this closes, so it never outlives the test.
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -90,6 +113,16 @@ impl Oidc {
         self.post("/test/grants", &wanted).await
     }
 
+    /// The same for many accounts at once, as [`provider`](Self::provider)'s client, in their order.
+    pub async fn mint_all(&self, accounts: &[String]) -> Result<Vec<Value>, BoxError> {
+        let wanted = json!({ "client_id": "basic", "accounts": accounts });
+        let mut minted = self.post("/test/grants", &wanted).await?;
+        match minted["grants"].take() {
+            Value::Array(grants) if grants.len() == accounts.len() => Ok(grants),
+            _ => Err("not as many grants as accounts".into()),
+        }
+    }
+
     /// Connects `account` at `manager`, and returns its key and the tokens it got.
     pub async fn connect(
         &self,
@@ -110,6 +143,17 @@ impl Oidc {
     /// What the server counted.
     pub async fn counts(&self) -> Result<Value, BoxError> {
         self.call(Method::GET, "/test/counts", Bytes::new()).await
+    }
+
+    /// What it counted of refreshes.
+    pub async fn refreshes(&self) -> Result<Refreshes, BoxError> {
+        let counts = self.counts().await?;
+        let count = |name: &str| counts[name].as_u64().ok_or("no such count");
+        Ok(Refreshes {
+            ok: count("refresh_ok")?,
+            reuse_detected: count("reuse_detected")?,
+            grants_revoked: count("grants_revoked")?,
+        })
     }
 
     /// Everything that it issued: arrays of `code`, `access_token`, `refresh_token` and
@@ -168,6 +212,15 @@ impl Oidc {
     /// Whether the server's API takes this access token now.
     pub async fn accepts(&self, token: &str) -> Result<bool, BoxError> {
         accepts(&self.http, self.url("/api/me"), token).await
+    }
+
+    /// Whose access token this is by the server's API; of nobody if it refuses it.
+    pub async fn subject(&self, token: &str) -> Result<Option<String>, BoxError> {
+        let request = Request::get(self.url("/api/me"))
+            .header(AUTHORIZATION, format!("Bearer {token}"))
+            .body(Full::default())?;
+        let answer = json(self.http.request(request).await?).await?;
+        Ok(answer["sub"].as_str().map(str::to_owned))
     }
 
     /// Posts JSON to one of the server's own routes.

@@ -2,6 +2,8 @@
 // dropped before its time. (The adapter that comes with the library keeps its
 // latest thousand entries, which a busy test overruns.)
 
+import { setTimeout as sleep } from 'node:timers/promises';
+
 import { errors } from 'oidc-provider';
 
 // The library's own words for what was spent before, see its refresh_token.js and
@@ -54,19 +56,28 @@ export class Store {
 }
 
 // The interface the library documents in its example/my_adapter.js. Every
-// method finishes its work before it returns its promise, so two requests can
-// interleave between calls, never within one.
+// method does its work in one go, so two requests can interleave between calls,
+// never within one. Before it the storage may take its time, as one over a
+// network does: then they do interleave.
 export class Adapter {
   #model;
 
   #store;
 
-  constructor(model, store) {
+  #latencyMs;
+
+  constructor(model, store, latencyMs) {
     this.#model = model;
     this.#store = store;
+    this.#latencyMs = latencyMs;
+  }
+
+  async #latency() {
+    if (this.#latencyMs > 0) await sleep(this.#latencyMs);
   }
 
   async upsert(id, payload, expiresIn) {
+    await this.#latency();
     // A refresh that has just been answered with a revocation by a concurrent
     // request still goes on to save its new tokens. They must not come to life.
     const orphan = ISSUED_UNDER_A_GRANT.has(this.#model)
@@ -76,14 +87,17 @@ export class Adapter {
   }
 
   async find(id) {
+    await this.#latency();
     return copyOf(this.#store.get(this.#model, id));
   }
 
   async findByUid(uid) {
+    await this.#latency();
     return copyOf(this.#store.search(this.#model, 'uid', uid));
   }
 
   async findByUserCode(userCode) {
+    await this.#latency();
     return copyOf(this.#store.search(this.#model, 'userCode', userCode));
   }
 
@@ -92,6 +106,7 @@ export class Adapter {
   // one of them wins. The other gets what the library does to one it sees was
   // spent: the grant is revoked, and the same error is answered.
   async consume(id) {
+    await this.#latency();
     const stored = this.#store.get(this.#model, id);
     if (!stored) throw new errors.InvalidGrant(`no such ${this.#model}`);
     if (stored.consumed) {
@@ -104,10 +119,12 @@ export class Adapter {
   }
 
   async destroy(id) {
+    await this.#latency();
     this.#store.delete(this.#model, id);
   }
 
   async revokeByGrantId(grantId) {
+    await this.#latency();
     this.#store.deleteIssuedUnder(grantId);
   }
 }

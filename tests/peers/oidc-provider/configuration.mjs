@@ -20,10 +20,10 @@ export const apiResourceServer = {
 };
 
 export function configuration({
-  store, keys, cookieKeys, web, accessTtl, refreshTtl,
+  store, keys, cookieKeys, web, accessTtl, refreshTtl, storageMs,
 }) {
   return {
-    adapter: (model) => new Adapter(model, store),
+    adapter: (model) => new Adapter(model, store, storageMs),
     clients: [...clients, web],
     clientDefaults: { id_token_signed_response_alg: SIGNING_ALG },
     // By default the library takes a token for 15 seconds past its expiry.

@@ -5,6 +5,7 @@ export function settingsFrom(env) {
     port: wholeNumber(env, 'PORT', 0, 0),
     accessTtl: wholeNumber(env, 'ACCESS_TTL', 60, 1),
     refreshTtl: wholeNumber(env, 'REFRESH_TTL', 86400, 1),
+    storageMs: wholeNumber(env, 'STORAGE_MS', 0, 0),
     webOrigin: origin(env, 'WEB_ORIGIN', 'http://localhost'),
   };
 }

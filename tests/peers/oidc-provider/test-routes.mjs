@@ -30,12 +30,17 @@ export function testRoutes({
   return {
     'POST /test/grants': async (req) => {
       const {
-        client_id: clientId, account, scope = 'openid offline_access api', format = 'opaque',
+        client_id: clientId, account, accounts, scope = 'openid offline_access api',
+        format = 'opaque',
       } = await readJson(req);
       const client = await clientOf(clientId);
-      mustBeStrings({ account, scope });
+      mustBeStrings({ ...(accounts ?? { account }), scope });
       if (!FORMATS.includes(format)) throw new BadRequest(`"format" must be one of ${FORMATS}`);
-      return [200, await mintGrant(server.provider, { client, account, scope, format })];
+      const mint = (whose) => mintGrant(server.provider, {
+        client, account: whose, scope, format,
+      });
+      if (!accounts) return [200, await mint(account)];
+      return [200, { grants: await Promise.all(accounts.map(mint)) }];
     },
 
     'POST /test/kill-access': async (req) => {

@@ -53,6 +53,26 @@ await check('tokens expire when the environment says so', async () => {
   await countsInclude({ reuse_detected: 0, grants_revoked: 0 });
 });
 
+await check('two requests interleave where the storage takes its time', async () => {
+  const slow = await Peer.start({ STORAGE_MS: '100' });
+  const minted = await slow.post('/test/grants', { client_id: 'basic', accounts: ['a', 'b'] });
+  const [first, second] = minted.body.grants;
+  const begin = Date.now();
+  const both = [slow.refresh(first.refresh_token)];
+  // Within the look at the token, which is long before it is spent.
+  await sleep(30);
+  both.push(slow.refresh(first.refresh_token));
+  const statuses = (await Promise.all(both)).map(({ status }) => status);
+  assert.deepEqual(statuses.sort(), [200, 400]);
+  assert.ok(Date.now() - begin >= 300);
+  assert.equal((await slow.refresh(second.refresh_token)).status, 200);
+  const { body } = await slow.get('/test/counts');
+  const { refresh_ok: ok, reuse_detected: reuse, grants_revoked: revoked } = body;
+  assert.deepEqual([ok, reuse, revoked], [2, 1, 1]);
+  slow.child.kill('SIGTERM');
+  assert.equal(await slow.exited, 0);
+});
+
 await check('SIGTERM ends it', async () => {
   peer.child.kill('SIGTERM');
   assert.equal(await peer.exited, 0);
