@@ -76,6 +76,7 @@
 //! |---|---|---|
 //! | `sled` | yes | [`SledStore`], the embedded store |
 //! | `redb` | | [`RedbStore`], the other one; needs Rust 1.90 |
+//! | `postgres` | | [`PostgresStore`], the store for many instances |
 //! | `oauth2-http` | yes | the back channel of [`OAuth2`]: reqwest over rustls |
 //! | `reqwest` | | `reqwest`: a client over reqwest, its redirects checked, and `send_with` for its requests |
 //! | `tracing` | | the manager's events as `tracing` events, target `tower_token` |
@@ -151,6 +152,8 @@ pub use self::store::keyring::KeyRing;
 pub use self::store::keyset::{DataKey, DataKeyState};
 pub use self::store::memory::MemoryStore;
 pub use self::store::open::SealedStoreBuilder;
+#[cfg(feature = "postgres")]
+pub use self::store::postgres::{PostgresMigration, PostgresStore, PostgresStoreBuilder};
 #[cfg(feature = "redb")]
 pub use self::store::redb::RedbStore;
 pub use self::store::rotation::{KeyRotation, Rewrap, RewrapProgress};

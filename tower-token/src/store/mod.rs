@@ -11,6 +11,7 @@ mod delegate;
 #[cfg(any(feature = "sled", feature = "redb"))]
 mod embedded;
 mod erased;
+mod gate;
 mod hear;
 pub(crate) mod key_provider;
 pub(crate) mod keyring;
@@ -21,6 +22,8 @@ mod leases;
 pub(crate) mod memory;
 pub(crate) mod open;
 mod pass;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 #[cfg(any(fuzzing, feature = "testkit"))]
 pub(crate) mod probe;
 #[cfg(feature = "redb")]
@@ -33,6 +36,7 @@ mod shared;
 #[cfg(feature = "sled")]
 pub(crate) mod sled;
 pub(crate) mod transfer;
+mod version;
 
 // At the root of the crate each type has its one public path.
 pub(crate) use self::contract::byte_store::{Expected, Lease, RowKey, SaveOutcome, Version};

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::token::{SealedToken, TokenKey, unused};
+use super::token::{SealedToken, TokenKey};
 use super::traits::SharedUserTokenStore;
 use crate::clock::Timestamp;
 use crate::store::contract::byte_store::{Lease, LeaseOwner, StoreError, StoreErrorKind};
+use crate::store::version::unused;
 
 /// How often a mark may change under whoever wants it.
 const TRIES: u32 = 8;

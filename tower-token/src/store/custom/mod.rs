@@ -1,6 +1,5 @@
 #![doc = include_str!("three_calls.md")]
 
-mod gate;
 mod key_locks;
 mod marks;
 mod multi_process;

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::gate::Gate;
 use super::marks;
 use super::pages::{self, DUE_PAGE, Pages, Table};
-use super::token::{Kind, SealedToken, TokenKey, unused, version_of};
+use super::token::{Kind, SealedToken, TokenKey, version_of};
 use super::traits::SharedUserTokenStore;
 use crate::clock::Timestamp;
 use crate::store::contract::byte_store::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
     SharedStore, StoreError, Version,
 };
+use crate::store::gate::Gate;
+use crate::store::version::unused;
 
 /// A store over a [`SharedUserTokenStore`], for several processes: each has one of its own over
 /// the same table.

@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::gate::{Gate, Pass};
 use super::key_locks::KeyLocks;
 use super::pages::{self, DUE_PAGE, Pages, Table};
 use super::token::{Kind, SealedToken, TokenKey, version_of};
@@ -14,6 +13,7 @@ use crate::store::contract::byte_store::{
     ByteStore, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey, SaveOutcome, SealedRow,
     StoreError, StoreErrorKind, Version,
 };
+use crate::store::gate::{Gate, Pass};
 use crate::store::leases::{Claims, Leases};
 
 /// A store over a [`UserTokenStore`], for one process.

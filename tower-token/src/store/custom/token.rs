@@ -9,11 +9,11 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::key::GrantKey;
 use crate::store::contract::byte_store::{
-    Expected, Group, Row, RowKey, SealedRow, StoreError, StoreErrorKind, Version,
+    Expected, Group, Row, RowKey, SealedRow, StoreError, Version,
 };
 use crate::store::keyset::Keyset;
-use crate::store::seal;
 use crate::store::sealed::SealedStore;
+use crate::store::version::unused;
 
 /// Whose token it is, and for what: two keyed hashes as text.
 ///
@@ -203,17 +203,6 @@ impl SealedToken {
     pub(super) fn into_row(self) -> Row {
         Row::new(Version(self.version), self.due, self.bytes)
     }
-}
-
-/// A version that no row had: drawn from 63 bits, so that nothing has to be counted, or kept
-/// after a removal.
-pub(super) fn unused() -> Result<u64, StoreError> {
-    let mut bits = [0; 8];
-    seal::fill(&mut bits).map_err(|error| {
-        let message = "the system has no random numbers";
-        StoreError::new(StoreErrorKind::Unavailable, message).with_source(error)
-    })?;
-    Ok(u64::from_le_bytes(bits) >> 1)
 }
 
 pub(super) fn version_of(expected: Expected) -> Option<u64> {

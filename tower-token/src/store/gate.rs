@@ -8,16 +8,16 @@ use crate::store::contract::byte_store::{StoreError, StoreErrorKind};
 
 /// Everything that goes on holds a pass; closing waits until all are back.
 #[derive(Debug, Default)]
-pub(super) struct Gate(Arc<RwLock<bool>>);
+pub(in crate::store) struct Gate(Arc<RwLock<bool>>);
 
 /// Something goes on in a store.
 #[derive(Debug)]
-pub(super) struct Pass {
+pub(in crate::store) struct Pass {
     _closed: OwnedRwLockReadGuard<bool>,
 }
 
 impl Gate {
-    pub(super) async fn pass(&self) -> Result<Pass, StoreError> {
+    pub(in crate::store) async fn pass(&self) -> Result<Pass, StoreError> {
         let closed = Arc::clone(&self.0).read_owned().await;
         if *closed {
             let message = "the store was closed";
@@ -26,7 +26,7 @@ impl Gate {
         Ok(Pass { _closed: closed })
     }
 
-    pub(super) async fn close(&self) {
+    pub(in crate::store) async fn close(&self) {
         *self.0.write().await = true;
     }
 }

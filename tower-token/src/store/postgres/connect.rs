@@ -1,0 +1,141 @@
+//! Connections: a pool of them, and statements that each take one round trip.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use tokio_postgres::Row;
+use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::address::Address;
+use super::error::{Failed, closed, late, no_connection, plain, unavailable};
+use crate::rt::timeout;
+use crate::store::contract::StoreError;
+
+/// For a connection to be had, new or used.
+pub(super) const CONNECTION: Duration = Duration::from_secs(5);
+/// For a statement to be answered.
+const STATEMENT: Duration = Duration::from_secs(10);
+/// For tables to be changed, and for others who do so.
+const BATCH: Duration = Duration::from_secs(300);
+
+/// A value and its type: with it a statement needs no round trip to be prepared, and leaves
+/// nothing on the server that a pooler would have to know.
+pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
+
+#[derive(Clone)]
+pub(super) struct Connections(Pool);
+
+impl Connections {
+    pub(super) fn new(
+        address: &Address,
+        tls: MakeRustlsConnect,
+        max: usize,
+    ) -> Result<Self, StoreError> {
+        let config = ManagerConfig {
+            // Whether it is closed is looked at, and nothing is asked.
+            recycling_method: RecyclingMethod::Fast,
+        };
+        let manager = Manager::from_config(address.config.clone(), tls, config);
+        let pool = Pool::builder(manager)
+            .max_size(max.max(1))
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(CONNECTION))
+            .create_timeout(Some(CONNECTION))
+            .build();
+        let pool = pool.map_err(|_| plain("there can be no pool of connections"))?;
+        Ok(Self(pool))
+    }
+
+    /// A statement that may as well be asked twice: once more, on a new connection, if the one
+    /// it was asked on had broken.
+    pub(super) async fn ask(
+        &self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, StoreError> {
+        let twice = async {
+            match self.tell(sql, params).await {
+                Err(Failed::Lost(_)) => {}
+                answer => return answer,
+            }
+            // What broke one has mostly broken all.
+            self.0.retain(|_, _| false);
+            self.tell(sql, params).await
+        };
+        let answer = timeout(STATEMENT, twice).await.map_err(|_| late())?;
+        Ok(answer?)
+    }
+
+    /// A statement that is sent once.
+    pub(super) async fn tell(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failed> {
+        let mut lent = self.lend().await.map_err(Failed::Refused)?;
+        lent.tell(sql, params).await
+    }
+
+    pub(super) async fn lend(&self) -> Result<Lent, StoreError> {
+        match timeout(CONNECTION, self.0.get()).await {
+            Ok(Ok(connection)) => Ok(Lent {
+                connection: Some(connection),
+                is_busy: false,
+                is_spoilt: false,
+            }),
+            Ok(Err(error)) => Err(no_connection(error)),
+            Err(_) => Err(late()),
+        }
+    }
+
+    pub(super) fn close(&self) {
+        self.0.close();
+    }
+}
+
+/// A connection out of the pool. It goes back if what was asked on it was answered: one that was
+/// left in the middle would keep the next waiting.
+pub(super) struct Lent {
+    connection: Option<Object>,
+    is_busy: bool,
+    is_spoilt: bool,
+}
+
+impl Lent {
+    pub(super) async fn tell(
+        &mut self,
+        sql: &str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Failed> {
+        let Some(connection) = &self.connection else {
+            return Err(Failed::Refused(closed()));
+        };
+        self.is_busy = true;
+        let answer = timeout(STATEMENT, connection.query_typed(sql, params)).await;
+        let answer = match answer {
+            Ok(answer) => answer.map_err(|error| Failed::of(&error)),
+            Err(_) => Err(Failed::late()),
+        };
+        self.is_busy = matches!(answer, Err(Failed::Lost(_)));
+        answer
+    }
+
+    /// Several statements at once, without values. They may begin a transaction, so that the
+    /// connection does not go back.
+    pub(super) async fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
+        let connection = self.connection.as_ref().ok_or_else(closed)?;
+        self.is_spoilt = true;
+        match timeout(BATCH, connection.batch_execute(sql)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(unavailable(&error)),
+            Err(_) => Err(late()),
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take()
+            && (self.is_busy || self.is_spoilt)
+        {
+            drop(Object::take(connection));
+        }
+    }
+}

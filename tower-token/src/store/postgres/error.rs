@@ -1,0 +1,118 @@
+//! What went wrong, without what was asked: an error of a database may quote the values that it
+//! was given, and one of a URL the password in it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use deadpool_postgres::{PoolError, TimeoutType};
+use tokio_postgres::Error as PgError;
+use tokio_postgres::error::{DbError, Severity};
+
+use crate::store::contract::{StoreError, StoreErrorKind};
+
+/// How a statement failed.
+#[derive(Debug)]
+pub(super) enum Failed {
+    /// It was not done: the database says so, or was never asked.
+    Refused(StoreError),
+    /// Nobody knows: the connection broke, or nothing came back in time.
+    Lost(StoreError),
+}
+
+impl Failed {
+    pub(super) fn of(error: &PgError) -> Self {
+        // What the server calls an error has undone its statement. After anything worse the
+        // connection is gone, and a commit may have been under way.
+        let severity = error.as_db_error().and_then(DbError::parsed_severity);
+        match severity {
+            Some(Severity::Error) => Self::Refused(unavailable(error)),
+            _ => Self::Lost(unavailable(error)),
+        }
+    }
+
+    pub(super) fn late() -> Self {
+        Self::Lost(late())
+    }
+}
+
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Refused(error) | Failed::Lost(error) => error,
+        }
+    }
+}
+
+pub(super) fn late() -> StoreError {
+    plain("PostgreSQL did not answer in time: see whether it is up, and what it waits for")
+}
+
+pub(super) fn plain(message: impl Into<String>) -> StoreError {
+    StoreError::new(StoreErrorKind::Unavailable, message)
+}
+
+pub(super) fn closed() -> StoreError {
+    StoreError::new(StoreErrorKind::Closed, "the store was closed")
+}
+
+pub(super) fn damaged(message: &'static str) -> StoreError {
+    StoreError::new(StoreErrorKind::Damaged, message)
+}
+
+pub(super) fn unavailable(error: &PgError) -> StoreError {
+    let message = match error.as_db_error() {
+        Some(_) => "PostgreSQL refused a statement",
+        None => "PostgreSQL cannot be reached, or the connection to it broke",
+    };
+    plain(message).with_source(Cause::of(error))
+}
+
+pub(super) fn no_connection(error: PoolError) -> StoreError {
+    match error {
+        PoolError::Backend(error) => {
+            plain("there is no connection to PostgreSQL to be had").with_source(Cause::of(&error))
+        }
+        PoolError::Timeout(TimeoutType::Wait) => plain(
+            "every connection to PostgreSQL was in use for too long: see what they wait for, or \
+             allow more by max_connections",
+        ),
+        PoolError::Closed => closed(),
+        _ => late(),
+    }
+}
+
+/// What is known of a failure, as text that may be shown.
+#[derive(Debug)]
+struct Cause(String);
+
+impl Cause {
+    fn of(error: &PgError) -> Self {
+        if let Some(error) = error.as_db_error() {
+            return Self(said(error));
+        }
+        Self(match error.source() {
+            Some(source) => format!("{error}: {source}"),
+            None => error.to_string(),
+        })
+    }
+}
+
+/// The code always; the message where it tells of the server, or of names in it, and not of
+/// values. Never the detail, which may hold a key.
+fn said(error: &DbError) -> String {
+    const OF_THE_SERVER: [&str; 10] = ["08", "0A", "25", "28", "3D", "42", "53", "55", "57", "58"];
+    let (severity, code) = (error.severity(), error.code().code());
+    let class = code.get(..2).unwrap_or_default();
+    match OF_THE_SERVER.contains(&class) {
+        true => format!("{severity} {code}: {}", error.message()),
+        false => format!("{severity} {code}"),
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Cause {}
