@@ -15,14 +15,16 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tower_token::{AccessToken, Error, KeyRing, Serial, TokenManager};
+use tokio::task::JoinSet;
+use tower_token::{AccessToken, Clock as _, Error, KeyRing, Serial, SystemClock, TokenManager};
 
 use self::news::News;
 use super::{key, setting};
 use crate::BoxError;
 
-/// Longer than any token lives: who asks for one that is good for this long wants another.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// A token that is good for this much longer than the one in hand is another one. Every token is
+/// older than this when it is replaced.
+const LONGER: Duration = Duration::from_millis(5);
 
 /// How many are asked for at a time.
 const AT_ONCE: usize = 25;
@@ -77,6 +79,7 @@ async fn commands(member: Rc<Member>) -> Result<(), BoxError> {
 struct Member {
     index: usize,
     manager: TokenManager,
+    clock: SystemClock,
     /// The token of each grant that was last in hand.
     held: RefCell<Vec<Serial>>,
     news: RefCell<News>,
@@ -95,6 +98,7 @@ impl Member {
             news: RefCell::new(News::new(&manager, grants)),
             resting: std::cell::Cell::new(false),
             manager,
+            clock: SystemClock::new(),
         })
     }
 
@@ -102,10 +106,19 @@ impl Member {
         self.held.borrow().len()
     }
 
-    async fn warm(&self) -> Result<Value, BoxError> {
+    /// All at once, so that there are as many connections as there may be.
+    async fn warm(self: &Rc<Self>) -> Result<Value, BoxError> {
+        let mut loading = JoinSet::new();
         for n in 0..self.grants() {
-            let token = self.manager.token(&key(n)).await?;
-            self.held.borrow_mut()[n] = token.serial();
+            let member = Rc::clone(self);
+            loading.spawn_local(async move {
+                let token = member.manager.token(&key(n)).await?;
+                member.held.borrow_mut()[n] = token.serial();
+                Ok::<_, Error>(())
+            });
+        }
+        while let Some(loaded) = loading.join_next().await {
+            loaded??;
         }
         Ok(json!({}))
     }
@@ -120,7 +133,9 @@ impl Member {
         if now.serial() > held {
             return Ok((now, true));
         }
-        Ok((self.manager.token_valid_for(&key, FOREVER).await?, false))
+        let left = now.expires_at().map(|end| end.since(self.clock.now()));
+        let longer = left.unwrap_or_default() + LONGER;
+        Ok((self.manager.token_valid_for(&key, longer).await?, false))
     }
 
     /// Of each grant its newest token here, or why there is none.
