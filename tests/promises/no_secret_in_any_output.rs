@@ -38,7 +38,7 @@ const EXPORTED: &str = "AccessToken Account AccountToken Announce AssertionClaim
     InvalidMeshPayload InvalidTokenResponse Issued JsonBody KeyProvider KeyRing KeyRotation \
     Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker MeshCounts \
     MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder MetadataClient MultiProcess \
-    NoReplay NotSent OAuth2 OnStale Outcome PeekedBody Placement Provider ReauthReason Recovery \
+    NoReplay NotSent OAuth2 OnStale Outcome PeekedBody Placement PostgresMigration PostgresStore PostgresStoreBuilder Provider ReauthReason Recovery \
     RedbStore RefreshError RefreshRequest RefreshWindow Refresher RefusalFuture RefusalLayer \
     RefusalService Replay ReplayAgain ReplayBody ReplayBodyError Report ReqwestFuture \
     ReqwestService ResponseFuture Revoker Rewrap RewrapProgress Rotation Row RowKey SaveOutcome \

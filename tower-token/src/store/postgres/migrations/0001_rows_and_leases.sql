@@ -46,6 +46,6 @@ CREATE INDEX leases_until ON {schema}.leases (until);
 
 -- Empty after a crash, as what is unlogged is: numbers of transactions may then be used again.
 CREATE UNLOGGED TABLE {schema}.era (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    single boolean PRIMARY KEY DEFAULT true CHECK (single),
     number bigint NOT NULL
 );

@@ -1,0 +1,3 @@
+//! The store in PostgreSQL, before a real server.
+
+mod it_keeps_the_contract;
