@@ -28,6 +28,7 @@ pub(crate) struct Offer {
     /// There is a newer one, or none any more.
     withdrawn: AtomicBool,
     recently_taken: AtomicBool,
+    pub(super) doubted: bool,
     registered: Arc<Registered>,
     pub(super) current: Current,
     key: GrantKey,
@@ -37,8 +38,6 @@ pub(crate) struct Offer {
 #[derive(Debug)]
 pub(super) enum Current {
     Live(Entry),
-    /// Not before it was found in the store once more.
-    Doubted(Entry),
     /// Disconnected: nothing of an older epoch may come back.
     Ended {
         epoch: u64,
@@ -49,31 +48,30 @@ impl Current {
     /// What is known of the grant, to be used or not.
     pub(super) fn entry(&self) -> Option<&Entry> {
         match self {
-            Self::Live(entry) | Self::Doubted(entry) => Some(entry),
+            Self::Live(entry) => Some(entry),
             Self::Ended { .. } => None,
-        }
-    }
-
-    /// The same grant after a change of its entry.
-    pub(super) fn with(&self, entry: Entry) -> Self {
-        match self {
-            Self::Doubted(_) => Self::Doubted(entry),
-            Self::Live(_) | Self::Ended { .. } => Self::Live(entry),
         }
     }
 }
 
 impl Offer {
-    pub(super) fn new(key: GrantKey, registered: Arc<Registered>, current: Current) -> Self {
+    /// One that is `doubted` is not used before the store has said it once more.
+    pub(super) fn new(
+        key: GrantKey,
+        registered: Arc<Registered>,
+        current: Current,
+        doubted: bool,
+    ) -> Self {
         let fresh_until = match &current {
-            Current::Live(entry) => entry.fresh_until(Which::Only),
-            Current::Doubted(_) | Current::Ended { .. } => None,
+            Current::Live(entry) if !doubted => entry.fresh_until(Which::Only),
+            Current::Live(_) | Current::Ended { .. } => None,
         };
         Self {
             fresh_until: fresh_until.unwrap_or(Timestamp::from_unix_millis(0)),
             current,
             withdrawn: AtomicBool::new(false),
             recently_taken: AtomicBool::new(false),
+            doubted,
             key,
             registered,
         }
@@ -82,15 +80,15 @@ impl Offer {
     /// Whether the grant's only token is to be used as it is: no lock, no allocation, no copy.
     pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
         self.note_use();
-        now < self.fresh_until && self.registered.is_trusted(now)
+        now < self.fresh_until
     }
 
     /// The same of the token of `wanted`.
     pub(crate) fn is_fresh_for(&self, now: Timestamp, wanted: Wanted<'_>) -> bool {
         self.note_use();
         match &self.current {
-            Current::Live(entry) => entry.is_fresh(now, wanted) && self.registered.is_trusted(now),
-            Current::Doubted(_) | Current::Ended { .. } => false,
+            Current::Live(entry) => !self.doubted && entry.is_fresh(now, wanted),
+            Current::Ended { .. } => false,
         }
     }
 
@@ -101,9 +99,14 @@ impl Offer {
         }
     }
 
-    /// Whether its tokens may go to where `uri` says.
-    pub(crate) fn allows(&self, uri: &Uri) -> bool {
-        self.registered.provider.policy.allows(uri)
+    /// Whether its tokens may go to where `uri` says, and be used without asking the store.
+    pub(crate) fn allows(&self, uri: &Uri, now: Timestamp) -> bool {
+        self.registered.provider.policy.allows(uri) && self.is_trusted(now)
+    }
+
+    /// Whether its tokens may be used without asking the store.
+    pub(super) fn is_trusted(&self, now: Timestamp) -> bool {
+        self.registered.is_trusted(now)
     }
 
     /// For whoever has found it some time ago.
@@ -124,7 +127,7 @@ impl Offer {
     pub(crate) fn token(&self, which: Which<'_>) -> Option<&AccessToken> {
         match &self.current {
             Current::Live(entry) => Some(entry.served(which)?.token),
-            Current::Doubted(_) | Current::Ended { .. } => None,
+            Current::Ended { .. } => None,
         }
     }
 
