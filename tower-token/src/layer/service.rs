@@ -98,7 +98,7 @@ impl Settings {
             true => offer.is_fresh(now),
             false => offer.is_fresh_for(now, wanted.wanted()),
         };
-        (is_fresh && offer.allows(uri, now)).then_some((wanted, offer))
+        (is_fresh && offer.allows(uri)).then_some((wanted, offer))
     }
 
     /// Whether it was sent where nobody is to be trusted with what comes next.

@@ -80,14 +80,16 @@ impl Offer {
     /// Whether the grant's only token is to be used as it is: no lock, no allocation, no copy.
     pub(crate) fn is_fresh(&self, now: Timestamp) -> bool {
         self.note_use();
-        now < self.fresh_until
+        now < self.fresh_until && self.registered.is_trusted(now)
     }
 
     /// The same of the token of `wanted`.
     pub(crate) fn is_fresh_for(&self, now: Timestamp, wanted: Wanted<'_>) -> bool {
         self.note_use();
         match &self.current {
-            Current::Live(entry) => !self.doubted && entry.is_fresh(now, wanted),
+            Current::Live(entry) => {
+                entry.is_fresh(now, wanted) && !self.doubted && self.registered.is_trusted(now)
+            }
             Current::Ended { .. } => false,
         }
     }
@@ -99,14 +101,9 @@ impl Offer {
         }
     }
 
-    /// Whether its tokens may go to where `uri` says, and be used without asking the store.
-    pub(crate) fn allows(&self, uri: &Uri, now: Timestamp) -> bool {
-        self.registered.provider.policy.allows(uri) && self.is_trusted(now)
-    }
-
-    /// Whether its tokens may be used without asking the store.
-    pub(super) fn is_trusted(&self, now: Timestamp) -> bool {
-        self.registered.is_trusted(now)
+    /// Whether its tokens may go to where `uri` says.
+    pub(crate) fn allows(&self, uri: &Uri) -> bool {
+        self.registered.provider.policy.allows(uri)
     }
 
     /// For whoever has found it some time ago.
