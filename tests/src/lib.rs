@@ -11,6 +11,7 @@ pub mod door;
 pub mod fake;
 pub mod faulty;
 pub mod flaky;
+pub mod fleet;
 pub mod leaks;
 pub mod mesh;
 pub mod mounted;

@@ -1,0 +1,98 @@
+//! One process of a fleet, as who leads it sees it.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::time::timeout;
+use tower_token::KeyRing;
+
+use super::CHILD;
+use crate::BoxError;
+
+/// Longer than anything takes that comes to an end.
+const DEADLINE: Duration = Duration::from_secs(300);
+
+/// A child that runs [`member::run`](super::member::run). It ends with this value, and with this
+/// process: it reads our end of a pipe.
+#[derive(Debug)]
+pub struct Process {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    /// Starts this program again as one of a fleet; `task` is what
+    /// [`Setting::task`](super::Setting::task) made. Returns once it is ready.
+    pub async fn start(task: &Value, ring: &KeyRing) -> Result<Self, BoxError> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(CHILD)
+            // With the password of the database in it, so it is no argument.
+            .env("FLEET_TASK", task.to_string())
+            .env("TOWER_TOKEN_KEYS", ring.encode().expose())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let stdin = child.stdin.take().ok_or("no stdin")?;
+        let stdout = BufReader::new(child.stdout.take().ok_or("no stdout")?).lines();
+        let mut process = Self {
+            child,
+            stdin,
+            stdout,
+        };
+        match process.line().await?.as_deref() {
+            Some("ready") => Ok(process),
+            said => Err(format!("a process is not ready: {said:?}").into()),
+        }
+    }
+
+    /// Its id, for as long as it is not waited for.
+    pub fn id(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// Its next line; none if it has ended.
+    pub async fn line(&mut self) -> Result<Option<String>, BoxError> {
+        Ok(timeout(DEADLINE, self.stdout.next_line())
+            .await
+            .map_err(|_| "a process says nothing any more")??)
+    }
+
+    /// Gives one command without waiting for what it says to it.
+    pub async fn tell(&mut self, command: &str) -> Result<(), BoxError> {
+        self.stdin
+            .write_all(format!("{command}\n").as_bytes())
+            .await?;
+        Ok(self.stdin.flush().await?)
+    }
+
+    /// Gives one command, and returns its answer.
+    pub async fn ask(&mut self, command: &str) -> Result<Value, BoxError> {
+        self.tell(command).await?;
+        let line = self.line().await?.ok_or("a process has ended")?;
+        Ok(serde_json::from_str(&line).map_err(|_| format!("a process said {line:?}"))?)
+    }
+
+    /// Sends it a signal, as `STOP`.
+    pub async fn signal(id: u32, name: &str) -> Result<(), BoxError> {
+        let sent = Command::new("kill")
+            .args(["-s", name, &id.to_string()])
+            .status()
+            .await?;
+        match sent.success() {
+            true => Ok(()),
+            false => Err(format!("no {name} for {id}").into()),
+        }
+    }
+
+    /// Waits until it has ended, which it does when it is killed, or told nothing any more.
+    pub async fn ended(mut self) -> Result<(), BoxError> {
+        drop(self.stdin);
+        self.child.wait().await?;
+        Ok(())
+    }
+}
