@@ -17,7 +17,7 @@ async fn each_of_them() {
     for statement in [
         "insert into tower_token.rows
         select sha256(n::text::bytea) || substr(sha256((n || 'x')::bytea), 1, 16), n, n, null,
-            case when n % 2 = 0 then n::text::xid8 end, sha512(n::text::bytea)
+            case when n % 2 = 0 then pg_current_xact_id() end, sha512(n::text::bytea)
         from generate_series(1, 100000) as n",
         "insert into tower_token.leases
         select sha256(n::text::bytea) || substr(sha256((n || 'x')::bytea), 1, 16), '', n::bigint * 1000000
