@@ -4,9 +4,9 @@
 //! as its rotation allows, and none that was answered is lost.
 //!
 //! What the model leaves open: a sibling serves a fresh token that it has in memory until
-//! it looks at the store, also after a disconnect elsewhere; who joins a look that is under
-//! way hears what stood there before; what a failed connect finds is not published; and
-//! the store tells the time of a lease at once.
+//! it hears of a disconnect elsewhere; who joins a look that is under way hears what stood
+//! there before; what a failed connect finds is not published; and the store tells the time
+//! of a lease at once.
 
 use std::time::Duration;
 

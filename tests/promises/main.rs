@@ -25,6 +25,7 @@ mod an_export_that_was_changed_is_refused;
 mod an_openid_provider_signs_users_in;
 mod an_unknown_outcome_goes_by_the_rotation;
 mod any_interleaving_keeps_the_invariants;
+mod clocks_may_differ;
 mod every_client;
 mod every_fault_has_a_stated_end;
 mod every_save_is_settled;
@@ -45,6 +46,8 @@ mod one_user_never_gets_anothers_token;
 mod reqwest_asks_at_every_hop;
 mod reqwest_sends_with_tokens;
 mod streams_are_sent_twice;
+mod sweepers_share_their_work;
+
 mod the_disk_says_nothing;
 mod the_order_of_layers_is_as_told;
 mod the_process_may_die;

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tower_token::{
-    ByteStore, Durability, Expected, Group, Lease, LeaseOwner, MemoryStore, RefreshError,
-    RefreshRequest, Refresher, Row, RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind,
-    TokenResponse, Verdict, Version,
+    ByteStore, Changes, Cursor, Durability, Expected, Group, Lease, LeaseOwner, MemoryStore,
+    RefreshError, RefreshRequest, Refresher, Row, RowKey, SaveOutcome, SealedRow, SharedStore,
+    StoreError, StoreErrorKind, TokenResponse, Verdict, Version,
 };
 
 use super::books::{Books, Heard};
@@ -106,6 +106,8 @@ fn broken() -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, "as told")
 }
 
+impl SharedStore for Line {}
+
 impl ByteStore for Line {
     async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
         let began = self.0.books.now();
@@ -196,6 +198,24 @@ impl ByteStore for Line {
     async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
         self.reach().await?;
         self.0.rows.purge(key, version).await
+    }
+
+    async fn changes_since(
+        &self,
+        cursor: Option<&Cursor>,
+        limit: usize,
+    ) -> Result<Changes, StoreError> {
+        self.reach().await?;
+        let changes = self.0.rows.changes_since(cursor, limit).await?;
+        let told = changes.rows.iter();
+        let told: Vec<_> = told
+            .map(|(key, _)| (*key, self.0.books.durable(key)))
+            .collect();
+        let changes = self.back(changes).await;
+        for (key, now) in told {
+            self.0.books.read(self.process(), &key, now);
+        }
+        Ok(changes)
     }
 
     fn durability(&self) -> Durability {

@@ -93,7 +93,7 @@ impl World {
             .store(
                 SealedStore::builder()
                     .clock(self.clock.clone())
-                    .open(line.clone(), self.ring.clone())
+                    .open_shared(line.clone(), self.ring.clone())
                     .await
                     .unwrap(),
             )
@@ -266,8 +266,8 @@ impl World {
                 Ok(token) => self.books.served(asked, token),
                 Err(error) => self.books.failed(asked, error.kind()),
             }
-            let has_looked = self.books.knows(asked);
-            if has_looked && can_go_on.is_some_and(|can| can != token.is_ok()) {
+            // Whatever it had in memory, it has heard by now.
+            if can_go_on.is_some_and(|can| can != token.is_ok()) {
                 let found = token.map_err(|error| error.kind());
                 self.books.breaks(format!("user {user} finds {found:?}"));
             }

@@ -17,6 +17,7 @@ mod lease;
 mod listen;
 mod offer;
 mod outage;
+mod pace;
 mod refresh;
 mod registered;
 mod revoke;

@@ -37,17 +37,37 @@ pub(crate) struct Offer {
 #[derive(Debug)]
 pub(super) enum Current {
     Live(Entry),
+    /// Not before it was found in the store once more.
+    Doubted(Entry),
     /// Disconnected: nothing of an older epoch may come back.
     Ended {
         epoch: u64,
     },
 }
 
+impl Current {
+    /// What is known of the grant, to be used or not.
+    pub(super) fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Live(entry) | Self::Doubted(entry) => Some(entry),
+            Self::Ended { .. } => None,
+        }
+    }
+
+    /// The same grant after a change of its entry.
+    pub(super) fn with(&self, entry: Entry) -> Self {
+        match self {
+            Self::Doubted(_) => Self::Doubted(entry),
+            Self::Live(_) | Self::Ended { .. } => Self::Live(entry),
+        }
+    }
+}
+
 impl Offer {
     pub(super) fn new(key: GrantKey, registered: Arc<Registered>, current: Current) -> Self {
         let fresh_until = match &current {
             Current::Live(entry) => entry.fresh_until(Which::Only),
-            Current::Ended { .. } => None,
+            Current::Doubted(_) | Current::Ended { .. } => None,
         };
         Self {
             fresh_until: fresh_until.unwrap_or(Timestamp::from_unix_millis(0)),
@@ -70,7 +90,7 @@ impl Offer {
         self.note_use();
         match &self.current {
             Current::Live(entry) => entry.is_fresh(now, wanted) && self.registered.is_trusted(now),
-            Current::Ended { .. } => false,
+            Current::Doubted(_) | Current::Ended { .. } => false,
         }
     }
 
@@ -104,7 +124,7 @@ impl Offer {
     pub(crate) fn token(&self, which: Which<'_>) -> Option<&AccessToken> {
         match &self.current {
             Current::Live(entry) => Some(entry.served(which)?.token),
-            Current::Ended { .. } => None,
+            Current::Doubted(_) | Current::Ended { .. } => None,
         }
     }
 

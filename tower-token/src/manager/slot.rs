@@ -82,23 +82,21 @@ impl Slot {
         let offer = self.current.load();
         match offer.as_deref().map(|offer| &offer.current) {
             Some(Current::Live(entry)) => entry.look(now, wanted),
-            Some(Current::Ended { .. }) | None => Look::Unknown,
+            Some(Current::Doubted(_) | Current::Ended { .. }) | None => Look::Unknown,
         }
     }
 
     /// The order of the newest token, if anything is known of the grant.
     pub(super) fn serial(&self) -> Option<Serial> {
-        match self.current.load().as_deref().map(|offer| &offer.current) {
-            Some(Current::Live(entry)) => Some(entry.serial()),
-            Some(Current::Ended { .. }) | None => None,
-        }
+        let offer = self.current.load();
+        Some(offer.as_deref()?.current.entry()?.serial())
     }
 
     /// The accounts whose tokens can be used.
     pub(super) fn usable_accounts(&self, now: Timestamp) -> Vec<Account> {
         match self.current.load().as_deref().map(|offer| &offer.current) {
             Some(Current::Live(entry)) => entry.usable_accounts(now),
-            Some(Current::Ended { .. }) | None => Vec::new(),
+            Some(Current::Doubted(_) | Current::Ended { .. }) | None => Vec::new(),
         }
     }
 
@@ -115,15 +113,24 @@ impl Slot {
 
     /// Whether what is served may be used without asking the store.
     pub(super) fn is_trusted(&self, now: Timestamp) -> bool {
-        self.registered.is_trusted(now)
+        let offer = self.current.load();
+        let is_doubted = matches!(
+            offer.as_deref().map(|offer| &offer.current),
+            Some(Current::Doubted(_))
+        );
+        !is_doubted && self.registered.is_trusted(now)
     }
 
     /// Serves nothing before it was found in the store once more. A flight knows more than the
     /// store may, and finds what is there itself.
     pub(super) fn doubt(&self) {
         let mut work = self.work.lock();
-        if work.flight().is_none() && self.current.load().is_some() {
-            self.serve(&mut work, None);
+        if work.flight().is_some() {
+            return;
+        }
+        let offer = self.current.load_full();
+        if let Some(Current::Live(entry)) = offer.as_deref().map(|offer| &offer.current) {
+            self.serve(&mut work, Some(Current::Doubted(entry.clone())));
         }
     }
 
@@ -144,7 +151,9 @@ impl Slot {
         let serial = grant.serial();
         let offer = self.current.load_full();
         let (served, before) = match offer.as_deref().map(|offer| &offer.current) {
-            Some(Current::Live(entry)) => (Some(entry.serial()), Some(entry)),
+            Some(Current::Live(entry) | Current::Doubted(entry)) => {
+                (Some(entry.serial()), Some(entry))
+            }
             Some(Current::Ended { epoch }) => (
                 Some(Serial {
                     epoch: *epoch,
@@ -198,7 +207,8 @@ impl Slot {
     pub(super) fn refuse(&self, serial: Serial, which: Which<'_>, now: Timestamp) -> Refusal {
         let mut work = self.work.lock();
         let offer = self.current.load_full();
-        let Some(Current::Live(entry)) = offer.as_deref().map(|offer| &offer.current) else {
+        let current = offer.as_deref().map(|offer| &offer.current);
+        let Some((current, entry)) = current.and_then(|it| Some((it, it.entry()?))) else {
             return Refusal::Replace { stale: serial };
         };
         let Some(served) = entry.served(which) else {
@@ -219,8 +229,8 @@ impl Slot {
             return Refusal::Again;
         }
         if newest == serial && !served.refused {
-            let refused = entry.with_refused(which);
-            self.serve(&mut work, Some(Current::Live(refused)));
+            let refused = current.with(entry.with_refused(which));
+            self.serve(&mut work, Some(refused));
         }
         Refusal::Replace { stale: serial }
     }
@@ -228,15 +238,15 @@ impl Slot {
     /// Whether a token of `serial` was refused.
     pub(super) fn is_refused(&self, serial: Serial) -> bool {
         let offer = self.current.load();
-        let current = offer.as_deref().map(|offer| &offer.current);
-        matches!(current, Some(Current::Live(entry)) if entry.is_refused(serial))
+        let entry = offer.as_deref().and_then(|offer| offer.current.entry());
+        entry.is_some_and(|entry| entry.is_refused(serial))
     }
 
     /// Whether a token of `serial` has run out.
     pub(super) fn is_expired(&self, serial: Serial, now: Timestamp) -> bool {
         let offer = self.current.load();
-        let current = offer.as_deref().map(|offer| &offer.current);
-        matches!(current, Some(Current::Live(entry)) if entry.is_expired(serial, now))
+        let entry = offer.as_deref().and_then(|offer| offer.current.entry());
+        entry.is_some_and(|entry| entry.is_expired(serial, now))
     }
 
     /// Notes that what is served now replaced the refused token of `refused`.

@@ -1,12 +1,14 @@
 //! Looking after grants that nobody uses.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::flight::Need;
+use super::pace::Tickets;
 use super::revoke::Revoking;
 use super::slot::Hold;
-use super::upkeep::{Task, next_task};
+use super::upkeep::{SKEW, Task, next_task};
 use super::{Opened, Shared, jitter};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -19,9 +21,13 @@ use crate::store::{Expected, Found, RowKey, SaveOutcome, Version};
 const EVERY: Duration = Duration::from_secs(60);
 /// A row that was claimed is left to its claimer for so long.
 const CLAIM: Duration = Duration::from_secs(60);
-const BATCH: usize = 256;
-/// For how many rounds after a start one batch is taken at a time.
+/// What was not begun by then is left for whoever claims it next.
+const BEGUN_WITHIN: Duration = Duration::from_secs(30);
+/// Small, so that several instances find something to do.
+const BATCH: usize = 32;
+/// For how many rounds after a start so many batches are taken at a time.
 const SMEARED: u32 = 10;
+const AT_FIRST: usize = 8;
 const PAGE: usize = 256;
 /// How many grants are worked on at once: users come first.
 const AT_ONCE: usize = 4;
@@ -96,7 +102,11 @@ async fn sweep_on(manager: Weak<Shared>, mut stop: watch::Receiver<bool>) {
             return;
         };
         // What has become due during a long stop is not done all at once.
-        let batches = if rounds < SMEARED { 1 } else { usize::MAX };
+        let batches = if rounds < SMEARED {
+            AT_FIRST
+        } else {
+            usize::MAX
+        };
         let runtime = shared.runtime.clone();
         let sweep = Arc::clone(&shared);
         let swept = runtime.spawn(async move { sweep.sweep_due(batches).await });
@@ -142,7 +152,7 @@ impl Shared {
                 .filter_map(|(row, found)| self.visit(row, found).ok())
                 // Filed by an instance that knows more of its provider: left to that one.
                 .filter(|visit| visit.next.is_some());
-            self.work_on(visits.collect()).await;
+            self.work_on(visits.collect(), Some(BEGUN_WITHIN)).await;
         }
         Ok(())
     }
@@ -166,7 +176,7 @@ impl Shared {
                 }
             }
             let items = if act {
-                self.work_on(visits).await
+                self.work_on(visits, None).await
             } else {
                 visits.iter().filter_map(|visit| visit.item(None)).collect()
             };
@@ -198,21 +208,51 @@ impl Shared {
         })
     }
 
-    /// Works on some at a time, and tells about those that there is something to tell of.
-    async fn work_on(self: &Arc<Self>, visits: Vec<Visit>) -> Vec<SweepItem> {
-        let mut items = Vec::new();
-        let mut visits = visits.into_iter().filter(Visit::needs_work).peekable();
-        while visits.peek().is_some() {
-            let some = visits.by_ref().take(AT_ONCE);
-            let tasks: Vec<_> = some
-                .map(|visit| self.runtime.spawn(Arc::clone(self).tend(visit)))
-                .collect();
+    /// Works on some at a time, and tells about those that there is something to tell of. None
+    /// is begun later than `within`.
+    async fn work_on(
+        self: &Arc<Self>,
+        visits: Vec<Visit>,
+        within: Option<Duration>,
+    ) -> Vec<SweepItem> {
+        let (mut items, mut tickets) = (Vec::new(), Tickets::default());
+        let began = self.clock.now();
+        let mut visits: VecDeque<_> = visits.into_iter().filter(Visit::needs_work).collect();
+        while !visits.is_empty() {
+            if within.is_some_and(|within| self.clock.now().since(began) > within) {
+                break;
+            }
+            let mut tasks = Vec::new();
+            while tasks.len() < AT_ONCE
+                && let Some(visit) = visits.pop_front()
+            {
+                if visit.task == Some(Task::Renew) {
+                    let wanted = u32::try_from(visits.len() + 1).unwrap_or(u32::MAX);
+                    let paced = self.may_renew(&visit, &mut tickets, wanted).await;
+                    if let Err(error) = paced {
+                        items.extend(visit.item(Some(error)));
+                        continue;
+                    }
+                }
+                tasks.push(self.runtime.spawn(Arc::clone(self).tend(visit)));
+            }
             for task in tasks {
                 // One that panicked has nothing to tell; its row is claimed again.
                 items.extend(task.await.ok().flatten());
             }
         }
         items
+    }
+
+    /// Waits for its turn.
+    async fn may_renew(
+        &self,
+        visit: &Visit,
+        tickets: &mut Tickets,
+        wanted: u32,
+    ) -> Result<(), Error> {
+        let provider = self.provider(visit.record.grant.key.provider())?;
+        self.pace(provider, tickets, wanted).await
     }
 
     async fn tend(self: Arc<Self>, visit: Visit) -> Option<SweepItem> {
@@ -276,7 +316,8 @@ impl Shared {
         if record.grant.serial() != serial || record.grant.state != GrantState::Active {
             return Ok(());
         }
-        let live = |intent: Intent| self.clock.now() < intent.deadline;
+        // By the store's time, which no lease is taken for here.
+        let live = |intent: Intent| self.clock.now() < intent.deadline + SKEW;
         if record.intent.is_some_and(live) || slot.work().flight().is_some() {
             // Its last exchange may bring something yet.
             return Err(Error::new(

@@ -20,8 +20,8 @@ pub(super) enum Task {
 
 /// How long the mark of a disconnect, or a grant that needs its user, is kept.
 const KEPT: Duration = Duration::from_secs(30 * 24 * 3_600);
-/// By how much the token service's clock may differ from ours.
-const SKEW: Duration = Duration::from_secs(300);
+/// By how much other clocks, the token service's among them, may differ from ours.
+pub(super) const SKEW: Duration = Duration::from_secs(300);
 /// No refresh token is renewed earlier than this before its end.
 const MAX_WINDOW: Duration = Duration::from_secs(7 * 24 * 3_600);
 /// The sweeper comes by once a minute.

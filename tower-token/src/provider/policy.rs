@@ -16,6 +16,7 @@ pub(crate) struct Policy {
     pub(crate) exchange_timeout: Duration,
     pub(crate) rotation: Rotation,
     pub(crate) max_exchanges: usize,
+    pub(crate) max_renewals_per_second: Option<u32>,
     pub(crate) refresh_token_idle_lifetime: Option<Duration>,
     pub(crate) wipe_when_dead: bool,
     pub(crate) ignore_refusals: bool,
@@ -32,6 +33,7 @@ impl Default for Policy {
             exchange_timeout: Duration::from_secs(30),
             rotation: Rotation::Strict,
             max_exchanges: 32,
+            max_renewals_per_second: None,
             refresh_token_idle_lifetime: None,
             wipe_when_dead: false,
             ignore_refusals: false,
@@ -80,6 +82,9 @@ impl Policy {
         }
         if self.refresh_token_idle_lifetime == Some(Duration::ZERO) {
             return Err(String::from("refresh_token_idle_lifetime is zero"));
+        }
+        if self.max_renewals_per_second == Some(0) {
+            return Err(String::from("max_renewals_per_second is zero"));
         }
         if self.max_exchanges == 0 {
             return Err(String::from("max_exchanges is zero"));
@@ -130,6 +135,15 @@ macro_rules! policy_setters {
         #[must_use]
         pub fn max_exchanges(mut self, exchanges: usize) -> Self {
             self.policy.max_exchanges = exchanges;
+            self
+        }
+
+        /// How many grants that nobody uses are renewed a second, by the sweepers of all
+        /// instances together: as many as there are, by default. Refreshes that somebody waits
+        /// for do not count.
+        #[must_use]
+        pub fn max_renewals_per_second(mut self, renewals: u32) -> Self {
+            self.policy.max_renewals_per_second = Some(renewals);
             self
         }
 

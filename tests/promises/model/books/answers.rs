@@ -85,13 +85,6 @@ impl Books {
         }
     }
 
-    /// Whether the process has seen how things are now.
-    pub fn knows(&self, asked: Asked) -> bool {
-        let books = self.0.lock();
-        let view = books.views.get(&(asked.process, asked.user));
-        view.is_some_and(|view| view.turn == books.users[asked.user].turn)
-    }
-
     pub fn refused(&self, process: usize, token: &str) {
         self.0.lock().refused.push((process, token.to_owned()));
     }

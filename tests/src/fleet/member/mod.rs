@@ -15,14 +15,18 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tower_token::{AccessToken, Error, KeyRing, Serial, TokenManager};
+use tokio::task::JoinSet;
+use tower_token::{
+    AccessToken, Clock as _, Error, GrantState, KeyRing, Serial, SystemClock, TokenManager,
+};
 
 use self::news::News;
-use super::{key, setting};
+use super::{account, key, setting};
 use crate::BoxError;
 
-/// Longer than any token lives: who asks for one that is good for this long wants another.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+/// A token that is good for this much longer than the one in hand is another one. Every token is
+/// older than this when it is replaced.
+const LONGER: Duration = Duration::from_millis(5);
 
 /// How many are asked for at a time.
 const AT_ONCE: usize = 25;
@@ -40,15 +44,22 @@ pub async fn run() -> Result<(), BoxError> {
 async fn commands(member: Rc<Member>) -> Result<(), BoxError> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        let (command, number) = line.split_once(' ').unwrap_or((&line, "0"));
-        let number: usize = number.parse()?;
+        let (command, rest) = line.split_once(' ').unwrap_or((&line, "0"));
+        if command == "catch-up" {
+            say(&member
+                .catch_up(&serde_json::from_str(rest)?)
+                .await
+                .to_string());
+            continue;
+        }
+        let number: usize = rest.parse()?;
         let answer = match command {
             // Has everything in memory.
             "warm" => member.warm().await?,
             "round" => round::round(&member, number).await?,
             // The same over a part that is nobody else's.
             "part" => round::part(&member, number).await?,
-            "view" => member.view().await,
+            "stored" => member.stored().await?,
             "tokens" => member.tokens().await,
             "logout" => {
                 tokio::task::spawn_local(watch::logout(Rc::clone(&member), number));
@@ -77,6 +88,7 @@ async fn commands(member: Rc<Member>) -> Result<(), BoxError> {
 struct Member {
     index: usize,
     manager: TokenManager,
+    clock: SystemClock,
     /// The token of each grant that was last in hand.
     held: RefCell<Vec<Serial>>,
     news: RefCell<News>,
@@ -95,6 +107,7 @@ impl Member {
             news: RefCell::new(News::new(&manager, grants)),
             resting: std::cell::Cell::new(false),
             manager,
+            clock: SystemClock::new(),
         })
     }
 
@@ -102,10 +115,19 @@ impl Member {
         self.held.borrow().len()
     }
 
-    async fn warm(&self) -> Result<Value, BoxError> {
+    /// All at once, so that there are as many connections as there may be.
+    async fn warm(self: &Rc<Self>) -> Result<Value, BoxError> {
+        let mut loading = JoinSet::new();
         for n in 0..self.grants() {
-            let token = self.manager.token(&key(n)).await?;
-            self.held.borrow_mut()[n] = token.serial();
+            let member = Rc::clone(self);
+            loading.spawn_local(async move {
+                let token = member.manager.token(&key(n)).await?;
+                member.held.borrow_mut()[n] = token.serial();
+                Ok::<_, Error>(())
+            });
+        }
+        while let Some(loaded) = loading.join_next().await {
+            loaded??;
         }
         Ok(json!({}))
     }
@@ -120,19 +142,45 @@ impl Member {
         if now.serial() > held {
             return Ok((now, true));
         }
-        Ok((self.manager.token_valid_for(&key, FOREVER).await?, false))
+        let left = now.expires_at().map(|end| end.since(self.clock.now()));
+        let longer = left.unwrap_or_default() + LONGER;
+        Ok((self.manager.token_valid_for(&key, longer).await?, false))
     }
 
-    /// Of each grant its newest token here, or why there is none.
-    async fn view(&self) -> Value {
-        let mut view = Vec::new();
+    /// Of each grant what the store has: its token as by [`shown`], and whether it has ended.
+    async fn stored(&self) -> Result<Value, BoxError> {
+        let mut stored = Vec::new();
         for n in 0..self.grants() {
-            view.push(match self.manager.token(&key(n)).await {
-                Ok(token) => shown(&token),
-                Err(error) => json!(format!("{:?}", error.kind())),
-            });
+            let grants = self.manager.grants(&account(n)).await?;
+            let grant = grants.first().ok_or("a grant is gone")?;
+            let mut row = match grant.access_token() {
+                Some(token) => shown(token),
+                None => json!([null, null, null]),
+            };
+            let has_ended = grant.state() != GrantState::Active;
+            row.as_array_mut().ok_or("no row")?.push(has_ended.into());
+            stored.push(row);
         }
-        view.into()
+        Ok(stored.into())
+    }
+
+    /// Asks for other tokens than it has as long as they are older than these, of which there is
+    /// one for each grant as in [`stored`](Self::stored). What it has then, by [`shown`].
+    async fn catch_up(&self, stored: &Value) -> Value {
+        let mut held = Vec::new();
+        for n in 0..self.grants() {
+            let number = |at: usize| stored[n][at].as_u64().unwrap_or(0);
+            let (epoch, issue) = (number(0), number(1));
+            let newest = Serial { epoch, issue };
+            let mut token = self.manager.token(&key(n)).await;
+            for _ in 0..3 {
+                if token.as_ref().is_ok_and(|token| token.serial() < newest) {
+                    token = self.another(n).await.map(|(token, _)| token);
+                }
+            }
+            held.push(token.map_or(Value::Null, |token| shown(&token)));
+        }
+        held.into()
     }
 
     /// The tokens themselves, for the pipe only; null where there is none.

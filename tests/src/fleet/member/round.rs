@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
-use tower_token::EventKind;
+use tokio::time::{Instant, sleep};
+use tower_token::{ErrorKind, EventKind};
 
 use super::{AT_ONCE, Member, shown};
 use crate::BoxError;
@@ -16,8 +16,9 @@ use crate::fleet::Random;
 
 /// Who waits for longer is served late.
 const LATE: Duration = Duration::from_secs(1);
-/// How often a grant that was not refreshed is tried again.
-const TRIES: u32 = 5;
+/// When a grant that was not refreshed is tried again, and how often.
+const PAUSE: Duration = Duration::from_millis(100);
+const TRIES: u32 = 300;
 
 #[derive(Default)]
 struct Count {
@@ -77,8 +78,14 @@ async fn ask(member: &Member, n: usize, count: &RefCell<Count>) {
             }
             // Why is told by an event.
             Ok(_) => count.borrow_mut().failed("unchanged"),
-            Err(error) => count.borrow_mut().failed(&format!("{:?}", error.kind())),
+            Err(error) => {
+                count.borrow_mut().failed(&format!("{:?}", error.kind()));
+                if error.kind() == ErrorKind::NeedsReauth {
+                    return;
+                }
+            }
         }
+        sleep(PAUSE).await;
     }
 }
 

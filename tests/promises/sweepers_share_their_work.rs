@@ -1,0 +1,109 @@
+//! Several instances look after idle grants together: none twice, and no faster than a token
+//! service was promised.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tests::shared::Connection;
+use tower_token::testkit::ManualClock;
+use tower_token::{
+    Clock as _, GrantKey, KeyRing, MemoryStore, Provider, RefreshError, RefreshRequest, Refresher,
+    SealedStore, Timestamp, TokenManager, TokenResponse,
+};
+
+use crate::support::API;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+const STEP: Duration = Duration::from_millis(50);
+const GRANTS: usize = 200;
+const RATE: u32 = 2;
+
+/// Notes when which grant was renewed, by whom.
+#[derive(Clone)]
+struct Service {
+    clock: ManualClock,
+    renewed: Arc<Mutex<Vec<(Timestamp, String, usize)>>>,
+    instance: usize,
+}
+
+impl Refresher for Service {
+    async fn refresh(&self, request: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
+        let subject = request.grant().key().subject().to_owned();
+        let (now, instance) = (self.clock.now(), self.instance);
+        tokio::time::sleep(STEP).await;
+        self.renewed.lock().push((now, subject, instance));
+        Ok(tokens(&self.clock))
+    }
+}
+
+fn tokens(clock: &ManualClock) -> TokenResponse {
+    TokenResponse::new(format!("a{}", clock.now().as_unix_millis()))
+        .refresh_token("r")
+        .expires_in(DAY)
+        .refresh_token_expires_in(4 * DAY)
+}
+
+/// Renews what is due with four instances, and tells when each grant was, and by whom.
+async fn renewed(rate: Option<u32>, span: Duration) -> Vec<(Timestamp, String, usize)> {
+    let clock = ManualClock::new();
+    let rows = MemoryStore::with_clock(clock.clone());
+    let (ring, books) = (KeyRing::generate().unwrap(), Arc::default());
+    let mut fleet: Vec<TokenManager> = Vec::new();
+    for instance in 0..4 {
+        let service = Service {
+            clock: clock.clone(),
+            renewed: Arc::clone(&books),
+            instance,
+        };
+        let mut provider = Provider::new("idle", service).allow_origin(API);
+        if let Some(rate) = rate {
+            provider = provider.max_renewals_per_second(rate);
+        }
+        let store = SealedStore::open_shared(Connection::to(&rows), ring.clone());
+        let manager = TokenManager::builder()
+            .store(store.await.unwrap())
+            .provider(provider)
+            .clock(clock.clone());
+        fleet.push(manager.build().await.unwrap());
+    }
+    for user in 0..GRANTS {
+        let key = GrantKey::new("idle", user.to_string());
+        fleet[0].connect(&key, tokens(&clock)).await.unwrap();
+    }
+    clock.advance(7 * DAY / 2);
+    for _ in 0..span.as_millis() / STEP.as_millis() {
+        clock.advance(STEP);
+        tokio::time::sleep(STEP).await;
+    }
+    books.lock().clone()
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_grant_is_renewed_twice() {
+    let renewed = renewed(None, Duration::from_secs(130)).await;
+    let mut by_user = BTreeMap::new();
+    for (_, user, _) in &renewed {
+        *by_user.entry(user.clone()).or_insert(0) += 1;
+    }
+    assert_eq!(by_user.len(), GRANTS);
+    assert!(by_user.values().all(|times| *times == 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn all_instances_together_keep_to_the_rate_and_take_turns() {
+    let mut renewed = renewed(Some(RATE), Duration::from_secs(240)).await;
+    renewed.sort();
+    assert_eq!(renewed.len(), GRANTS);
+    let instances: BTreeSet<_> = renewed.iter().map(|of| of.2).collect();
+    assert!(instances.len() > 1, "{instances:?}");
+    let second = Duration::from_secs(1);
+    for (n, (from, ..)) in renewed.iter().enumerate() {
+        let within = renewed[n..]
+            .iter()
+            .filter(|(at, ..)| at.since(*from) < second);
+        // What a sweeper takes at once may fall on either side of a second.
+        assert!(within.count() <= (RATE + 1) as usize);
+    }
+}
