@@ -112,6 +112,9 @@ async fn after_a_crash_nobody_knows() {
     saved(settled(&store, row()).await);
     let changes = store.changes_since(Some(&cursor), 9).await.unwrap();
     assert!(changes.missed, "after a crash of a backend");
+    // Also for one who asks when others have asked before.
+    let again = store.changes_since(Some(&cursor), 9).await.unwrap();
+    assert!(again.missed, "after a crash of a backend, once more");
     let cursor = changes.next;
     let changes = store.changes_since(Some(&cursor), 9).await.unwrap();
     assert!(!changes.missed && changes.rows.is_empty());
