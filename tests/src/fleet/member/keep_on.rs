@@ -75,11 +75,16 @@ async fn ask(member: &Member, n: usize) {
     match answer {
         Ok((token, _)) => {
             let Serial { epoch, issue } = token.serial();
-            member.held.borrow_mut()[n] = token.serial();
+            let before = std::mem::replace(&mut member.held.borrow_mut()[n], token.serial());
             say(&format!("t {n} {epoch} {issue} {}", mark(&token)));
+            if token.serial() > before {
+                return;
+            }
         }
         Err(error) => say(&format!("e {n} {:?}", error.kind())),
     }
+    // It is not to be had just now.
+    sleep(PAUSE).await;
 }
 
 fn tell(member: &Member) {
