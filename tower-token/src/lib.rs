@@ -151,6 +151,7 @@ pub use self::store::key_provider::KeyProvider;
 pub use self::store::keyring::KeyRing;
 pub use self::store::keyset::{DataKey, DataKeyState};
 pub use self::store::memory::MemoryStore;
+pub use self::store::moving::{MoveProgress, MovingStore};
 pub use self::store::open::SealedStoreBuilder;
 #[cfg(feature = "postgres")]
 pub use self::store::postgres::{PostgresMigration, PostgresStore, PostgresStoreBuilder};
