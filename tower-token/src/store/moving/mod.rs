@@ -24,7 +24,7 @@ use self::progress::Counts;
 use self::run::Run;
 use super::contract::{
     ByteStore, Changes, Cursor, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey,
-    SaveOutcome, SealedRow, StoreError, StoreErrorKind, Version,
+    SaveOutcome, SealedRow, SharedStore, StoreError, StoreErrorKind, Version,
 };
 use super::keyset::Keyset;
 use crate::error::Error;
@@ -48,7 +48,9 @@ const ROWS: usize = 64;
 /// [`ErrorKind::Config`](crate::ErrorKind::Config), and so does, when it looks at the keys next,
 /// a process that has it open though it should not. A process that died is started with the same
 /// two stores: if the mark is there everything goes to the second, else to the first, and `run`
-/// begins once more. [From one process to many](crate::many_processes) has the steps.
+/// begins once more. Open it by
+/// [`SealedStore::open_shared`](crate::SealedStore::open_shared) if the second store is for several
+/// processes, so that this one hears of them then. [From one process to many](crate::many_processes) has the steps.
 ///
 /// Clones are the same store, and whoever closes it first closes it for all.
 ///
@@ -393,6 +395,9 @@ impl<A: ByteStore, B: ByteStore> ByteStore for MovingStore<A, B> {
         self.shared.to.close().await;
     }
 }
+
+/// Once everything is in the second store others have that open as well, and are to be heard.
+impl<A: ByteStore, B: SharedStore> SharedStore for MovingStore<A, B> {}
 
 impl<A, B> Clone for MovingStore<A, B> {
     fn clone(&self) -> Self {

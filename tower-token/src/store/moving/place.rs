@@ -20,7 +20,7 @@ use crate::store::contract::{
 use crate::store::keyset::Keyset;
 
 /// How often a keyset that somebody else writes as well is looked at.
-const TRIES: u32 = 4;
+const TRIES: u32 = 8;
 
 /// One of the two stores.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -140,20 +140,29 @@ pub(super) async fn settle(
 /// What `from` says. Only if it is empty does it matter what `to` is.
 async fn looked(from: &impl ByteStore, to: &impl ByteStore) -> Result<State, StoreError> {
     let key = Keyset::row_key();
-    let Some(row) = from.load(&key).await? else {
-        return match to.load(&key).await? {
-            None => Ok(State::From),
-            Some(_) => Err(moved(
-                "the store to be moved is empty, and the one to move to is not: open that one by \
-                 itself, or give back the one that was moved",
-            )),
+    for _ in 0..TRIES {
+        let Some(row) = from.load(&key).await? else {
+            return match to.load(&key).await? {
+                None => Ok(State::From),
+                Some(_) => Err(moved(
+                    "the store to be moved is empty, and the one to move to is not: open that one \
+                     by itself, or give back the one that was moved",
+                )),
+            };
         };
-    };
-    match Mark::read(&row.bytes) {
-        None => Ok(State::From),
-        Some(mark) if mark.stage == Stage::Left => Ok(State::Marked(mark)),
-        Some(_) => Err(moved("a move into the store to be moved is not finished")),
+        match Mark::read(&row.bytes) {
+            None => {}
+            Some(mark) if mark.stage == Stage::Left => return Ok(State::Marked(mark)),
+            Some(_) => return Err(moved("a move into the store to be moved is not finished")),
+        }
+        // A process that died may have sent the mark, and it may still be on its way: over this
+        // version, which is none any more once the same keyset is written again.
+        let same = SealedRow::new(row.bytes, row.due);
+        if let SaveOutcome::Saved(_) = from.save(&key, same, Expected::Version(row.version)).await? {
+            return Ok(State::From);
+        }
     }
+    Err(unavailable("the keyset of the store to be moved kept changing: try again"))
 }
 
 /// Writes the mark over the keyset of version `over`; whether it is there, if anybody knows.

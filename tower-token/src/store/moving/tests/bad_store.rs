@@ -1,5 +1,6 @@
 //! A store that dies with its process, and answers badly until then.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -70,6 +71,39 @@ impl Fate {
     }
 }
 
+/// How a write ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    Good,
+    /// Not written.
+    Fails,
+    /// Written, and said not to be: as a retry inside of a driver would.
+    FalseConflict,
+    /// Written, and nobody is told.
+    Lost,
+    /// Not written, and nobody is told.
+    LostWrite,
+    /// Nobody is told, and it is written by [`BadStore::arrive`].
+    Late,
+}
+
+/// Where a call waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Call {
+    Load(RowKey),
+    Save(RowKey),
+}
+
+/// A call that waits until it may go on.
+#[derive(Debug)]
+struct Held {
+    at: Call,
+    /// How many of them pass before.
+    passing: usize,
+    reached: Arc<Notify>,
+    go: Arc<Notify>,
+}
+
 enum Late {
     Save(RowKey, SealedRow, Expected),
     Purge(RowKey, Version),
@@ -80,6 +114,8 @@ pub(super) struct BadStore {
     pub(super) rows: MemoryStore,
     fate: Arc<Fate>,
     late: Arc<Mutex<Vec<Late>>>,
+    script: Arc<Mutex<VecDeque<Answer>>>,
+    held: Arc<Mutex<Option<Held>>>,
 }
 
 impl BadStore {
@@ -88,6 +124,54 @@ impl BadStore {
             rows: MemoryStore::new(),
             fate: Arc::clone(fate),
             late: Arc::default(),
+            script: Arc::default(),
+            held: Arc::default(),
+        }
+    }
+
+    /// How the next writes end.
+    pub(super) fn script(&self, next: impl IntoIterator<Item = Answer>) {
+        self.script.lock().extend(next);
+    }
+
+    /// Holds a call after `passing` of them: told by the first when it came, it goes on by the
+    /// second.
+    pub(super) fn hold(&self, at: Call, passing: usize) -> (Arc<Notify>, Arc<Notify>) {
+        let (reached, go) = (Arc::<Notify>::default(), Arc::<Notify>::default());
+        *self.held.lock() = Some(Held {
+            at,
+            passing,
+            reached: Arc::clone(&reached),
+            go: Arc::clone(&go),
+        });
+        (reached, go)
+    }
+
+    async fn wait_at(&self, at: Call) {
+        let held = {
+            let mut held = self.held.lock();
+            match &mut *held {
+                Some(held) if held.at == at && held.passing > 0 => {
+                    held.passing -= 1;
+                    None
+                }
+                Some(found) if found.at == at => held.take(),
+                _ => None,
+            }
+        };
+        if let Some(held) = held {
+            held.reached.notify_one();
+            held.go.notified().await;
+        }
+    }
+
+    fn answer(&self, answers: &[Answer]) -> Answer {
+        if let Some(next) = self.script.lock().pop_front() {
+            return next;
+        }
+        match self.fate.is_bad() {
+            true => answers[self.fate.below(answers.len() as u64) as usize],
+            false => Answer::Good,
         }
     }
 
@@ -110,7 +194,7 @@ impl BadStore {
         if !self.fate.passes().await {
             std::future::pending::<()>().await;
         }
-        if self.fate.below(4) == 0 {
+        if *self.fate.bad.lock() > 0 && self.fate.below(16) == 0 {
             self.arrive().await;
         }
         Ok(())
@@ -132,6 +216,7 @@ fn broken() -> StoreError {
 impl ByteStore for BadStore {
     async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
         self.read().await?;
+        self.wait_at(Call::Load(*key)).await;
         let row = self.rows.load(key).await;
         tokio::task::yield_now().await;
         row
@@ -144,24 +229,30 @@ impl ByteStore for BadStore {
         expected: Expected,
     ) -> Result<SaveOutcome, StoreError> {
         self.call().await?;
-        if !self.fate.is_bad() {
-            let saved = self.rows.save(key, row, expected).await;
-            self.call().await?;
-            return saved;
-        }
-        match self.fate.below(5) {
-            0 => return Err(broken()),
-            1 => {
-                // As a retry inside of a driver would say.
+        self.wait_at(Call::Save(*key)).await;
+        // What expects no row could arrive after another was removed, in any store.
+        let may_be_late = usize::from(expected != Expected::Absent);
+        let answers = [
+            Answer::Fails,
+            Answer::FalseConflict,
+            Answer::Lost,
+            Answer::LostWrite,
+            Answer::Late,
+        ];
+        match self.answer(&answers[..4 + may_be_late]) {
+            Answer::Good => {
+                let saved = self.rows.save(key, row, expected).await;
+                self.call().await?;
+                return saved;
+            }
+            Answer::Fails => return Err(broken()),
+            Answer::FalseConflict => {
                 self.rows.save(key, row, expected).await?;
                 return Ok(SaveOutcome::Conflict);
             }
-            2 => drop(self.rows.save(key, row, expected).await?),
-            // What expects no row could arrive after another was removed, in any store.
-            3 if expected != Expected::Absent => {
-                self.late.lock().push(Late::Save(*key, row, expected));
-            }
-            _ => {}
+            Answer::Lost => drop(self.rows.save(key, row, expected).await?),
+            Answer::LostWrite => {}
+            Answer::Late => self.late.lock().push(Late::Save(*key, row, expected)),
         }
         Ok(SaveOutcome::Unknown)
     }
@@ -195,14 +286,14 @@ impl ByteStore for BadStore {
 
     async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
         self.call().await?;
-        if !self.fate.is_bad() {
-            let purged = self.rows.purge(key, version).await;
-            self.call().await?;
-            return purged;
-        }
-        match self.fate.below(3) {
-            0 => drop(self.rows.purge(key, version).await?),
-            1 => self.late.lock().push(Late::Purge(*key, version)),
+        match self.answer(&[Answer::Fails, Answer::Lost, Answer::Late]) {
+            Answer::Good => {
+                let purged = self.rows.purge(key, version).await;
+                self.call().await?;
+                return purged;
+            }
+            Answer::Lost => drop(self.rows.purge(key, version).await?),
+            Answer::Late => self.late.lock().push(Late::Purge(*key, version)),
             _ => {}
         }
         Err(broken())
