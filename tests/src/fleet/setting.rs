@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
+use tower_token::testkit::AuthServer;
 use tower_token::{KeyRing, OAuth2, PostgresStore, SealedStore, TokenManager, TokenResponse};
 
 use super::{PROVIDER, account, key};
@@ -58,6 +59,16 @@ impl Service {
         Self {
             endpoint: oidc.url("/token"),
             client: ("basic".into(), "basic-secret".into()),
+            exchange_timeout: Duration::from_secs(30),
+            margin: Duration::from_secs(300),
+        }
+    }
+
+    /// The same of the testkit's, which answers at once.
+    pub fn of_testkit(server: &AuthServer) -> Self {
+        Self {
+            endpoint: server.token_endpoint(),
+            client: (server.client_id().into(), server.client_secret().into()),
             exchange_timeout: Duration::from_secs(30),
             margin: Duration::from_secs(300),
         }
@@ -169,8 +180,19 @@ impl Setting {
         self.connect(service, responses).await
     }
 
+    /// Connects as many users of the testkit's `server`.
+    pub async fn connect_testkit(
+        &self,
+        server: &AuthServer,
+        service: &Service,
+        grants: usize,
+    ) -> Result<(), BoxError> {
+        let responses = (0..grants).map(|n| server.connect(&account(n)).into());
+        self.connect(service, responses.collect()).await
+    }
+
     /// Connects the users from the first on, a response each.
-    pub async fn connect(
+    async fn connect(
         &self,
         service: &Service,
         responses: Vec<TokenResponse>,

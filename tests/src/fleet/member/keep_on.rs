@@ -21,11 +21,14 @@ use tokio::task::{JoinSet, spawn_local};
 use tokio::time::sleep;
 use tower_token::{EventKind, Serial};
 
-use super::{AT_ONCE, Member, mark, say};
+use super::{Member, mark, say};
 use crate::fleet::Random;
 
 /// Between two rounds, and between two looks at what happens behind.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// Few at a time, so that a fault hits few.
+const AT_ONCE: usize = 5;
 
 pub(super) async fn keep_on(member: Rc<Member>, seed: usize) {
     member.resting.set(false);

@@ -16,10 +16,12 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::task::JoinSet;
-use tower_token::{AccessToken, Clock as _, Error, KeyRing, Serial, SystemClock, TokenManager};
+use tower_token::{
+    AccessToken, Clock as _, Error, GrantState, KeyRing, Serial, SystemClock, TokenManager,
+};
 
 use self::news::News;
-use super::{key, setting};
+use super::{account, key, setting};
 use crate::BoxError;
 
 /// A token that is good for this much longer than the one in hand is another one. Every token is
@@ -42,15 +44,22 @@ pub async fn run() -> Result<(), BoxError> {
 async fn commands(member: Rc<Member>) -> Result<(), BoxError> {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await? {
-        let (command, number) = line.split_once(' ').unwrap_or((&line, "0"));
-        let number: usize = number.parse()?;
+        let (command, rest) = line.split_once(' ').unwrap_or((&line, "0"));
+        if command == "catch-up" {
+            say(&member
+                .catch_up(&serde_json::from_str(rest)?)
+                .await
+                .to_string());
+            continue;
+        }
+        let number: usize = rest.parse()?;
         let answer = match command {
             // Has everything in memory.
             "warm" => member.warm().await?,
             "round" => round::round(&member, number).await?,
             // The same over a part that is nobody else's.
             "part" => round::part(&member, number).await?,
-            "view" => member.view().await,
+            "stored" => member.stored().await?,
             "tokens" => member.tokens().await,
             "logout" => {
                 tokio::task::spawn_local(watch::logout(Rc::clone(&member), number));
@@ -138,16 +147,40 @@ impl Member {
         Ok((self.manager.token_valid_for(&key, longer).await?, false))
     }
 
-    /// Of each grant its newest token here, or why there is none.
-    async fn view(&self) -> Value {
-        let mut view = Vec::new();
+    /// Of each grant what the store has: its token as by [`shown`], and whether it has ended.
+    async fn stored(&self) -> Result<Value, BoxError> {
+        let mut stored = Vec::new();
         for n in 0..self.grants() {
-            view.push(match self.manager.token(&key(n)).await {
-                Ok(token) => shown(&token),
-                Err(error) => json!(format!("{:?}", error.kind())),
-            });
+            let grants = self.manager.grants(&account(n)).await?;
+            let grant = grants.first().ok_or("a grant is gone")?;
+            let mut row = match grant.access_token() {
+                Some(token) => shown(token),
+                None => json!([null, null, null]),
+            };
+            let has_ended = grant.state() != GrantState::Active;
+            row.as_array_mut().ok_or("no row")?.push(has_ended.into());
+            stored.push(row);
         }
-        view.into()
+        Ok(stored.into())
+    }
+
+    /// Asks for other tokens than it has as long as they are older than these, of which there is
+    /// one for each grant as in [`stored`](Self::stored). What it has then, by [`shown`].
+    async fn catch_up(&self, stored: &Value) -> Value {
+        let mut held = Vec::new();
+        for n in 0..self.grants() {
+            let number = |at: usize| stored[n][at].as_u64().unwrap_or(0);
+            let (epoch, issue) = (number(0), number(1));
+            let newest = Serial { epoch, issue };
+            let mut token = self.manager.token(&key(n)).await;
+            for _ in 0..3 {
+                if token.as_ref().is_ok_and(|token| token.serial() < newest) {
+                    token = self.another(n).await.map(|(token, _)| token);
+                }
+            }
+            held.push(token.map_or(Value::Null, |token| shown(&token)));
+        }
+        held.into()
     }
 
     /// The tokens themselves, for the pipe only; null where there is none.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
-use tower_token::EventKind;
+use tower_token::{ErrorKind, EventKind};
 
 use super::{AT_ONCE, Member, shown};
 use crate::BoxError;
@@ -78,7 +78,12 @@ async fn ask(member: &Member, n: usize, count: &RefCell<Count>) {
             }
             // Why is told by an event.
             Ok(_) => count.borrow_mut().failed("unchanged"),
-            Err(error) => count.borrow_mut().failed(&format!("{:?}", error.kind())),
+            Err(error) => {
+                count.borrow_mut().failed(&format!("{:?}", error.kind()));
+                if error.kind() == ErrorKind::NeedsReauth {
+                    return;
+                }
+            }
         }
         sleep(PAUSE).await;
     }
