@@ -31,7 +31,11 @@ impl SealedStore {
         limit: usize,
     ) -> Result<Heard, Error> {
         let changes = self.store.changes_since(cursor, limit).await?;
-        if changes.rows.iter().any(|(key, _)| *key == Keyset::row_key()) {
+        if changes
+            .rows
+            .iter()
+            .any(|(key, _)| *key == Keyset::row_key())
+        {
             // Only when the store was moved: nothing more is to be written here.
             self.keys.forget_look();
         }

@@ -76,9 +76,7 @@ pub(in crate::store) fn is_keyset(row: &Bytes) -> Result<(), Error> {
             "a move into this store is not finished: let the process that moves it end it, or \
              start that once more"
         }
-        Some(Stage::Left) => {
-            "the grants of this store were moved to another: open that one"
-        }
+        Some(Stage::Left) => "the grants of this store were moved to another: open that one",
     };
     Err(Error::new(ErrorKind::Config, message))
 }

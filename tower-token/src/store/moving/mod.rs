@@ -19,8 +19,8 @@ use tokio::sync::{Mutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use self::changed::{Changed, Ended, Write};
 pub(in crate::store) use self::mark::is_keyset;
 use self::place::{Hint, Side, State, settle, unavailable};
-pub use self::progress::MoveProgress;
 use self::progress::Counts;
+pub use self::progress::MoveProgress;
 use self::run::Run;
 use super::contract::{
     ByteStore, Changes, Cursor, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey,
@@ -361,10 +361,12 @@ impl<A: ByteStore, B: ByteStore> ByteStore for MovingStore<A, B> {
             changes => changes?,
         };
         let next = side.cursor(&changes.next);
-        Ok(match changes.missed || cursor.is_some() && place.is_none() {
-            true => Changes::missed(next),
-            false => Changes::new(side.rows(changes.rows), next),
-        })
+        Ok(
+            match changes.missed || cursor.is_some() && place.is_none() {
+                true => Changes::missed(next),
+                false => Changes::new(side.rows(changes.rows), next),
+            },
+        )
     }
 
     async fn announced(&self) {

@@ -158,11 +158,16 @@ async fn looked(from: &impl ByteStore, to: &impl ByteStore) -> Result<State, Sto
         // A process that died may have sent the mark, and it may still be on its way: over this
         // version, which is none any more once the same keyset is written again.
         let same = SealedRow::new(row.bytes, row.due);
-        if let SaveOutcome::Saved(_) = from.save(&key, same, Expected::Version(row.version)).await? {
+        if let SaveOutcome::Saved(_) = from
+            .save(&key, same, Expected::Version(row.version))
+            .await?
+        {
             return Ok(State::From);
         }
     }
-    Err(unavailable("the keyset of the store to be moved kept changing: try again"))
+    Err(unavailable(
+        "the keyset of the store to be moved kept changing: try again",
+    ))
 }
 
 /// Writes the mark over the keyset of version `over`; whether it is there, if anybody knows.
@@ -225,7 +230,9 @@ pub(super) async fn arriving(
         Some(there) if there.stage == Stage::Left => Err(moved(
             "the store to move to was itself moved to another: open that one",
         )),
-        Some(_) => Err(moved("the store to move to is being filled by another move")),
+        Some(_) => Err(moved(
+            "the store to move to is being filled by another move",
+        )),
     }
 }
 

@@ -152,9 +152,7 @@ impl<A: ByteStore, B: ByteStore> Moving<'_, A, B> {
                 };
             }
             if !to.scan(None, 1).await?.is_empty() {
-                return Err(config(
-                    "the store to move to has rows: take an empty one",
-                ));
+                return Err(config("the store to move to has rows: take an empty one"));
             }
             let mark = Mark::arriving(row.bytes.clone())?;
             if let SaveOutcome::Saved(_) = to.save(&key, mark.row(), Expected::Absent).await? {

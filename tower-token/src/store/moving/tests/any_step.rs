@@ -9,9 +9,7 @@ use proptest::prelude::*;
 
 use super::bad_store::{BadStore, Fate};
 use crate::rt::Mutex;
-use crate::store::contract::{
-    ByteStore, Expected, Group, Row, RowKey, SaveOutcome, SealedRow,
-};
+use crate::store::contract::{ByteStore, Expected, Group, Row, RowKey, SaveOutcome, SealedRow};
 use crate::store::keyset::Keyset;
 use crate::store::moving::mark::{Mark, Stage};
 use crate::store::moving::{MoveProgress, MovingStore};
@@ -214,7 +212,9 @@ fn run(seed: u64, lives: &[usize], bad: u64) {
         // All of it is there, and nothing else.
         let there = world.to.rows.scan(None, 100).await.unwrap();
         let model = world.model.lock();
-        let known = model.iter().filter_map(|(key, known)| Some((*key, known.is.clone()?)));
+        let known = model
+            .iter()
+            .filter_map(|(key, known)| Some((*key, known.is.clone()?)));
         let there = there.into_iter().skip(1).map(|(key, row)| (key, row.bytes));
         assert!(known.eq(there));
     });

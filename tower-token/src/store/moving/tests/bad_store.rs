@@ -257,7 +257,12 @@ impl ByteStore for BadStore {
         Ok(SaveOutcome::Unknown)
     }
 
-    async fn lease(&self, key: &RowKey, by: LeaseOwner, ttl: Duration) -> Result<Lease, StoreError> {
+    async fn lease(
+        &self,
+        key: &RowKey,
+        by: LeaseOwner,
+        ttl: Duration,
+    ) -> Result<Lease, StoreError> {
         self.rows.lease(key, by, ttl).await
     }
 

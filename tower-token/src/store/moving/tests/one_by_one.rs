@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::bad_store::{Answer, BadStore, Call, Fate};
 use crate::error::{Error, ErrorKind};
+use crate::store::KeyRing;
 use crate::store::contract::suite::{Outcome, Suite};
 use crate::store::contract::{
     Announce, ByteStore, Cursor, Durability, Expected, Group, RowKey, SaveOutcome, SealedRow,
@@ -15,7 +16,6 @@ use crate::store::keyset::Keyset;
 use crate::store::memory::MemoryStore;
 use crate::store::moving::MovingStore;
 use crate::store::sealed::SealedStore;
-use crate::store::KeyRing;
 
 fn key(n: u8) -> RowKey {
     RowKey::new(Group([n; 16]), [9; 32])
@@ -84,7 +84,10 @@ async fn it_keeps_the_contract_before_its_move_and_after() {
     for (case, outcome) in after.with_changes().run().await.outcomes() {
         // Which takes an empty place where the keyset is.
         if case.name() != "a_key_is_48_bytes_of_any_value" {
-            assert!(!matches!(outcome, Outcome::Broken(_)), "{case}: {outcome:?}");
+            assert!(
+                !matches!(outcome, Outcome::Broken(_)),
+                "{case}: {outcome:?}"
+            );
         }
     }
 }
@@ -130,7 +133,9 @@ async fn nothing_is_touched_of_a_store_that_is_not_empty() {
     let keys = KeyRing::generate().unwrap();
     let left = MemoryStore::new();
     let moving = MovingStore::new(left.clone(), MemoryStore::new());
-    SealedStore::open(moving.clone(), keys.clone()).await.unwrap();
+    SealedStore::open(moving.clone(), keys.clone())
+        .await
+        .unwrap();
     moving.run().await.unwrap();
 
     let own = MemoryStore::new();
@@ -139,7 +144,9 @@ async fn nothing_is_touched_of_a_store_that_is_not_empty() {
     add(&lost, key(1), "a row without its keys").await;
     let begun = MemoryStore::new();
     let other = BadStore::new(&Arc::new(Fate::new(1)));
-    SealedStore::open(other.clone(), keys.clone()).await.unwrap();
+    SealedStore::open(other.clone(), keys.clone())
+        .await
+        .unwrap();
     let stopped = MovingStore::new(other.clone(), begun.clone());
     other.script([Answer::Good, Answer::Fails]);
     stopped.run().await.unwrap_err();
@@ -177,7 +184,9 @@ async fn what_was_moved_elsewhere_is_not_looked_for_here() {
     let keys = KeyRing::generate().unwrap();
     let old = MemoryStore::new();
     let moving = MovingStore::new(old.clone(), MemoryStore::new());
-    SealedStore::open(moving.clone(), keys.clone()).await.unwrap();
+    SealedStore::open(moving.clone(), keys.clone())
+        .await
+        .unwrap();
     moving.run().await.unwrap();
 
     let elsewhere = MovingStore::new(old.clone(), MemoryStore::new());
@@ -202,14 +211,18 @@ async fn a_version_of_the_first_store_is_none_of_the_second() {
     let key = key(2);
     let number = from.rows.load(&key).await.unwrap();
     let stale = moving.load(&key).await.unwrap().unwrap().version;
-    let saved = moving.save(&key, row("newer"), Expected::Version(stale)).await;
+    let saved = moving
+        .save(&key, row("newer"), Expected::Version(stale))
+        .await;
     assert!(matches!(saved, Ok(SaveOutcome::Saved(_))));
     moving.clone().rows_per_step(1).run().await.unwrap();
     assert!(is_moved(&from, &to).await);
     let there = to.rows.load(&key).await.unwrap().unwrap();
     assert_eq!(there.version, number.unwrap().version);
 
-    let saved = moving.save(&key, row("lost"), Expected::Version(stale)).await;
+    let saved = moving
+        .save(&key, row("lost"), Expected::Version(stale))
+        .await;
     assert_eq!(saved.unwrap(), SaveOutcome::Conflict);
     assert!(!moving.purge(&key, stale).await.unwrap());
     assert_eq!(bytes_of(&moving, key).await.unwrap(), "newer");
@@ -353,7 +366,9 @@ async fn what_arrives_late_and_was_seen_is_copied() {
     let (from, to, moving) = two().await;
     let old = moving.load(&key(1)).await.unwrap().unwrap().version;
     from.script([Answer::Late]);
-    let saved = moving.save(&key(1), row("late"), Expected::Version(old)).await;
+    let saved = moving
+        .save(&key(1), row("late"), Expected::Version(old))
+        .await;
     assert_eq!(saved.unwrap(), SaveOutcome::Unknown);
     let (reached, go) = to.hold(Call::Save(key(8)), 0);
     let run = tokio::spawn({
@@ -374,7 +389,9 @@ async fn what_arrives_too_late_is_seen_by_nobody() {
     let (from, to, moving) = two().await;
     let old = moving.load(&key(1)).await.unwrap().unwrap().version;
     from.script([Answer::Late]);
-    let saved = moving.save(&key(1), row("late"), Expected::Version(old)).await;
+    let saved = moving
+        .save(&key(1), row("late"), Expected::Version(old))
+        .await;
     assert_eq!(saved.unwrap(), SaveOutcome::Unknown);
     let (reached, go) = from.hold(Call::Save(Keyset::row_key()), 0);
     let run = tokio::spawn({
@@ -438,7 +455,9 @@ async fn a_cursor_of_the_first_store_has_missed_something_in_the_second() {
 async fn who_still_has_the_first_store_open_hears_of_it() {
     let (old, keys) = (MemoryStore::new(), KeyRing::generate().unwrap());
     let moving = MovingStore::new(old.clone(), MemoryStore::new());
-    SealedStore::open(moving.clone(), keys.clone()).await.unwrap();
+    SealedStore::open(moving.clone(), keys.clone())
+        .await
+        .unwrap();
     let bystander = SealedStore::open(old, keys).await.unwrap();
     let begin = bystander.changes_since(None, 9).await.unwrap();
     moving.run().await.unwrap();
