@@ -218,9 +218,8 @@ impl<A: ByteStore, B: ByteStore> ByteStore for MovingStore<A, B> {
         let waits = *key == Keyset::row_key() || shared.changed.is_unsettled(key);
         let mut pass = None;
         if side == Side::From && waits {
-            (pass, side) = match shared.pass().await? {
-                (pass, side) => (Some(pass), side),
-            };
+            let passed = shared.pass().await?;
+            (pass, side) = (Some(passed.0), passed.1);
         }
         let row = shared.load_from(side, key).await?;
         drop(pass);
