@@ -6,6 +6,7 @@ mod mark;
 mod place;
 mod progress;
 mod run;
+mod side;
 #[cfg(test)]
 mod tests;
 
@@ -13,15 +14,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{BufMut as _, BytesMut};
 use tokio::sync::{Mutex, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use self::changed::{Changed, Ended, Write};
 pub(in crate::store) use self::mark::is_keyset;
-use self::place::{Hint, Side, State, settle, unavailable};
+use self::place::{Hint, State, settle, unavailable};
 use self::progress::Counts;
 pub use self::progress::MoveProgress;
 use self::run::Run;
+use self::side::Side;
 use super::contract::{
     ByteStore, Changes, Cursor, Durability, Expected, Group, Lease, LeaseOwner, Row, RowKey,
     SaveOutcome, SealedRow, SharedStore, StoreError, StoreErrorKind, Version,
@@ -164,48 +165,6 @@ impl<A: ByteStore, B: ByteStore> Shared<A, B> {
             Side::From => self.from.load(key).await,
             Side::To => self.to.load(key).await,
         }
-    }
-}
-
-impl Side {
-    fn expected(self, expected: Expected) -> Expected {
-        match expected {
-            Expected::Absent => Expected::Absent,
-            Expected::Version(version) => Expected::Version(self.version(version)),
-        }
-    }
-
-    fn row(self, mut row: Row) -> Row {
-        row.version = self.version(row.version);
-        row
-    }
-
-    fn rows(self, mut rows: Vec<(RowKey, Row)>) -> Vec<(RowKey, Row)> {
-        for (_, row) in &mut rows {
-            row.version = self.version(row.version);
-        }
-        rows
-    }
-
-    fn saved(self, outcome: SaveOutcome) -> SaveOutcome {
-        match outcome {
-            SaveOutcome::Saved(version) => SaveOutcome::Saved(self.version(version)),
-            SaveOutcome::Conflict | SaveOutcome::Unknown => outcome,
-        }
-    }
-
-    /// A place in this store, told apart from one in the other.
-    fn cursor(self, place: &Cursor) -> Cursor {
-        let mut bytes = BytesMut::new();
-        bytes.put_u8(self as u8);
-        bytes.put_slice(place.as_bytes());
-        Cursor::new(bytes)
-    }
-
-    /// What was made a cursor of this side, if it was.
-    fn place(self, cursor: &Cursor) -> Option<Cursor> {
-        let place = cursor.as_bytes().strip_prefix(&[self as u8])?;
-        Some(Cursor::new(place.to_vec()))
     }
 }
 

@@ -14,6 +14,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::mark::{Mark, Stage};
+use super::side::Side;
 use crate::store::contract::{
     ByteStore, Expected, RowKey, SaveOutcome, SealedRow, StoreError, StoreErrorKind, Version,
 };
@@ -21,24 +22,6 @@ use crate::store::keyset::Keyset;
 
 /// How often a keyset that somebody else writes as well is looked at.
 const TRIES: u32 = 8;
-
-/// One of the two stores.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Side {
-    From,
-    To,
-}
-
-impl Side {
-    /// A version as the other side of the wrapper knows it. Both stores count for themselves,
-    /// and what was read in one must not be taken for what is in the other.
-    pub(super) fn version(self, version: Version) -> Version {
-        match self {
-            Self::From => Version(version.0 ^ 1 << 63),
-            Self::To => version,
-        }
-    }
-}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum State {

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::place::{Side, State, arriving, unavailable};
+use super::mark::{Mark, Stage};
+use super::place::{State, arriving, unavailable};
 use super::progress::MoveProgress;
+use super::side::Side;
 use super::{Shared, copy};
 use crate::error::{Error, ErrorKind};
 use crate::rt::{sleep, timeout};
@@ -13,7 +15,6 @@ use crate::store::contract::{
     ByteStore, Expected, RowKey, SaveOutcome, StoreError, StoreErrorKind,
 };
 use crate::store::keyset::Keyset;
-use crate::store::moving::mark::{Mark, Stage};
 
 /// How long writes wait for the last rows, and for those that write just then.
 const PAUSE: Duration = Duration::from_secs(2);
