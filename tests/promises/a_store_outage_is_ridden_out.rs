@@ -241,6 +241,7 @@ async fn what_was_begun_is_served_from_memory_and_stored_first() {
             if let Ok(token) = sibling.token(&key(0)).await {
                 return token.expose().to_owned();
             }
+            tokio::time::sleep(STEP).await;
         }
     });
     fleet.pass(15 * SECOND).await;

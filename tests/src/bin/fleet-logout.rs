@@ -157,7 +157,8 @@ async fn leave(n: usize, fleet: &[Arc<Member>]) -> Result<f64, BoxError> {
     Ok(last.saturating_sub(out) as f64 / 1_000.0)
 }
 
-type Said = parking_lot::Mutex<HashMap<(&'static str, usize), oneshot::Sender<u64>>>;
+/// Who waits for what; nobody any more when the process says nothing further.
+type Said = parking_lot::Mutex<Option<HashMap<(&'static str, usize), oneshot::Sender<u64>>>>;
 
 /// A process, and who waits for what it says.
 struct Member {
@@ -168,9 +169,17 @@ struct Member {
 impl Member {
     fn lead(process: Process) -> Self {
         let (commands, told) = unbounded_channel();
-        let awaited = Arc::default();
+        let awaited = Arc::new(Said::new(Some(HashMap::new())));
         // It ends when nobody tells it anything any more.
-        tokio::spawn(follow(process, told, Arc::clone(&awaited)));
+        tokio::spawn({
+            let awaited = Arc::clone(&awaited);
+            async move {
+                if let Err(error) = follow(process, told, &awaited).await {
+                    println!("{error}");
+                }
+                awaited.lock().take();
+            }
+        });
         Self { commands, awaited }
     }
 
@@ -181,7 +190,9 @@ impl Member {
     /// When it says `what` of grant `n`, by the wall clock in microseconds. Asked before it can.
     fn said(&self, what: &'static str, n: usize) -> oneshot::Receiver<u64> {
         let (say, said) = oneshot::channel();
-        self.awaited.lock().insert((what, n), say);
+        if let Some(awaited) = &mut *self.awaited.lock() {
+            awaited.insert((what, n), say);
+        }
         said
     }
 }
@@ -189,7 +200,7 @@ impl Member {
 async fn follow(
     mut process: Process,
     mut told: UnboundedReceiver<String>,
-    awaited: Arc<Said>,
+    awaited: &Said,
 ) -> Result<(), BoxError> {
     loop {
         tokio::select! {
@@ -204,7 +215,9 @@ async fn follow(
                 let what = ["serves", "stopped", "out"].into_iter().find(|known| *known == what);
                 // Whoever waits is told by the end of this task.
                 let what = what.ok_or_else(|| format!("a process said {line:?}"))?;
-                if let Some(say) = awaited.lock().remove(&(what, n.parse()?)) {
+                let waits = (what, n.parse()?);
+                let say = awaited.lock().as_mut().and_then(|all| all.remove(&waits));
+                if let Some(say) = say {
                     let _ = say.send(at.parse()?);
                 }
             }

@@ -159,8 +159,13 @@ impl TokenManagerBuilder {
         fill(&mut owner.0)?;
         let is_shared = store.is_shared();
         let fails_closed = is_shared && self.on_stale == OnStale::FailClosed;
+        if self.max_stale < Duration::from_secs(1) {
+            return Err(config(
+                "max_stale is shorter than a second, which is how often other instances are heard",
+            ));
+        }
         if fails_closed {
-            check_it_tells(&store, self.max_stale).await?;
+            check_it_tells(&store).await?;
         }
         let trusted_until = match fails_closed {
             // Until something was heard.
@@ -201,15 +206,8 @@ impl TokenManagerBuilder {
     }
 }
 
-/// To fail closed takes a store that tells what other instances did, and more time than between
-/// two looks.
-async fn check_it_tells(store: &SealedStore, max_stale: Duration) -> Result<(), Error> {
-    if max_stale < Duration::from_secs(1) {
-        return Err(Error::new(
-            ErrorKind::Config,
-            "max_stale is shorter than a second, which is how often other instances are heard",
-        ));
-    }
+/// To fail closed takes a store that tells what other instances did.
+async fn check_it_tells(store: &SealedStore) -> Result<(), Error> {
     match store.changes_since(None, 0).await {
         Err(error) if error.kind() == ErrorKind::Unsupported => Err(Error::with_source(
             ErrorKind::Config,

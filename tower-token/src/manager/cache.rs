@@ -1,6 +1,7 @@
 //! Every slot of a manager, bounded in number.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
 use papaya::Operation;
@@ -9,7 +10,7 @@ use super::offer::Offer;
 use super::slot::{Hold, Slot};
 use crate::error::Error;
 use crate::key::{BuildKeyHash, GrantKey};
-use crate::rt::Mutex;
+use crate::rt::{Mutex, yield_now};
 
 /// A map that is read without a lock, and a clock hand over its keys that evicts what
 /// was not used since the hand last came by.
@@ -18,6 +19,7 @@ pub(super) struct Cache {
     slots: papaya::HashMap<GrantKey, Shown, BuildKeyHash>,
     hand: Mutex<VecDeque<GrantKey>>,
     capacity: usize,
+    doubts: AtomicU64,
 }
 
 /// A slot, and what it serves: whoever wants a fresh token need not look into the slot.
@@ -31,6 +33,8 @@ struct Shown {
 /// How many keys one insert may look at to make room. Where that many are all in use the
 /// map grows past its capacity until they are not.
 const STEPS: usize = 64;
+/// How many slots are doubted before somebody else may run.
+const DOUBTED_AT_ONCE: usize = 256;
 
 impl Cache {
     pub(super) fn new(capacity: usize) -> Self {
@@ -38,6 +42,7 @@ impl Cache {
             slots: papaya::HashMap::default(),
             hand: Mutex::default(),
             capacity: capacity.max(1),
+            doubts: AtomicU64::new(0),
         }
     }
 
@@ -121,10 +126,27 @@ impl Cache {
     }
 
     /// Serves nothing that is not found in the store once more.
-    pub(super) fn doubt(&self) {
-        for shown in self.slots.pin().values() {
-            shown.slot.doubt();
+    pub(super) async fn doubt(&self) {
+        // First: what is read from here on is newer than what is in doubt.
+        self.doubts.fetch_add(1, Ordering::AcqRel);
+        let slots: Vec<_> = {
+            let shown = self.slots.pin();
+            shown
+                .values()
+                .map(|shown| Arc::clone(&shown.slot))
+                .collect()
+        };
+        for some in slots.chunks(DOUBTED_AT_ONCE) {
+            for slot in some {
+                slot.doubt();
+            }
+            yield_now().await;
         }
+    }
+
+    /// How often everything was doubted.
+    pub(super) fn doubts(&self) -> u64 {
+        self.doubts.load(Ordering::Acquire)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -54,7 +54,7 @@ impl Landing {
 
     fn free(&mut self) {
         if std::mem::take(&mut self.in_flight) {
-            self.slot.work().land();
+            self.slot.land();
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
 use super::slot::Slot;
+use super::{Call, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -64,7 +64,7 @@ pub(super) async fn take_lease(
         let asked = shared.clock.now();
         let lease = shared.store.lease(slot.key(), shared.owner, TTL).await;
         let answered = shared.clock.now();
-        match shared.noted(lease)? {
+        match shared.noted(Call::Write, lease)? {
             Lease::Granted { .. } if answered.since(asked) > CERTAIN => {
                 tries += 1;
                 if tries == TRIES {

@@ -9,8 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use super::Shared;
-use super::jitter;
+use super::{Call, Shared, jitter};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -31,6 +30,7 @@ const AT_ONCE: usize = 4_096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnStale {
     /// They are used. What a user wants who has left elsewhere is late; everybody else is served.
+    /// Only what is known to have been missed is looked up first all the same.
     Serve,
     /// The store is asked first, each time, and where it does not answer the request fails.
     FailClosed,
@@ -44,7 +44,7 @@ struct Place {
     missed: bool,
 }
 
-/// Listens for what other instances do, until the manager is shut down or dropped.
+/// Listens for what other instances do, until the manager is closed or dropped.
 pub(super) fn start(shared: &Arc<Shared>) {
     let (manager, stop) = (Arc::downgrade(shared), shared.stop.subscribe());
     shared.runtime.spawn(listen(manager, stop));
@@ -60,6 +60,10 @@ async fn listen(manager: Weak<Shared>, mut stop: watch::Receiver<bool>) {
         let Some(shared) = manager.upgrade() else {
             return;
         };
+        // Not before: what is in memory is served while a shutdown waits.
+        if shared.is_closed() {
+            return;
+        }
         let store = shared.store.clone();
         // Before the look, so that nothing falls between the two.
         let mut announced = pin!(store.announced());
@@ -76,8 +80,12 @@ async fn listen(manager: Weak<Shared>, mut stop: watch::Receiver<bool>) {
                     shared.emit_to_all(&EventKind::UpToDate);
                 }
             }
-            // There is nobody else.
-            Ok((_, Err(error))) if error.kind() == ErrorKind::Unsupported => return,
+            // There is nobody else, or nothing to hear any more.
+            Ok((_, Err(error)))
+                if matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::ShutDown) =>
+            {
+                return;
+            }
             Ok((same, Err(_))) => place = same,
             Err(_) => place = Place::default(),
         }
@@ -90,15 +98,11 @@ async fn listen(manager: Weak<Shared>, mut stop: watch::Receiver<bool>) {
         // Of several instances not always the same one is first.
         let pause = EVERY - AT_MOST_EVERY - EVERY / 8 * u32::from(jitter()) / 255;
         let mut stopped = pin!(stop.changed());
-        let woken = poll_fn(|cx| {
-            if stopped.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            announced.as_mut().poll(cx).map(|()| false)
+        let woken = poll_fn(|cx| match stopped.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => announced.as_mut().poll(cx),
         });
-        if timeout(pause, woken).await == Ok(true) {
-            return;
-        }
+        let _ = timeout(pause, woken).await;
     }
 }
 
@@ -114,7 +118,7 @@ impl Shared {
             found,
             missed,
             next,
-        } = match self.noted(heard) {
+        } = match self.noted(Call::Listen, heard) {
             Ok(heard) => heard,
             Err(error) => return (place, Err(error)),
         };
@@ -123,7 +127,7 @@ impl Shared {
         let told_all = told.fold(true, |all, told| all & told);
         let missed = missed || !told_all || place.cursor.is_none();
         if missed || place.missed {
-            self.cache.doubt();
+            self.cache.doubt().await;
         }
         self.trust(began);
         let cursor = Some(next);

@@ -49,7 +49,7 @@ use self::disconnect::Leave;
 use self::gate::Gate;
 pub use self::listen::OnStale;
 pub(crate) use self::offer::Offer;
-use self::outage::Outage;
+use self::outage::{Call, Outage};
 use self::registered::Registered;
 pub(crate) use self::serve::Attached;
 use self::slot::{Hold, Slot};
@@ -379,25 +379,26 @@ impl Shared {
     /// The row of `slot`, which serves nothing older from here on. One that is older than what
     /// was seen of it before counts as one that does not open.
     async fn find(&self, slot: &Slot) -> Result<Option<Found>, Error> {
-        let seen = slot.seen();
+        let (seen, doubts) = (slot.seen(), self.cache.doubts());
         let found = self.store.load(slot.key()).await;
-        self.found(slot, seen, found)
+        self.found(slot, seen, doubts, found)
     }
 
     /// The same, to tell by it what became of a write.
     async fn find_to_settle(&self, slot: &Slot) -> Result<Option<Found>, Error> {
-        let seen = slot.seen();
+        let (seen, doubts) = (slot.seen(), self.cache.doubts());
         let found = self.store.load_to_settle(slot.key()).await;
-        self.found(slot, seen, found)
+        self.found(slot, seen, doubts, found)
     }
 
     fn found(
         &self,
         slot: &Slot,
         seen: (u64, u64),
+        doubts: u64,
         found: Result<Option<Found>, Error>,
     ) -> Result<Option<Found>, Error> {
-        let mut found = self.noted(found)?;
+        let mut found = self.noted(Call::Read, found)?;
         if let Some(Found { record, .. }) = &mut found
             && record.as_ref().is_ok_and(|record| record.rank() < seen)
         {
@@ -412,6 +413,10 @@ impl Shared {
         {
             // Whatever it was looked up for: from here on nothing older is served.
             slot.publish(record);
+            if self.cache.doubts() != doubts {
+                // It may be from before what was missed.
+                slot.doubt();
+            }
         }
         Ok(found)
     }
@@ -447,12 +452,12 @@ impl Shared {
     ) -> Result<SaveOutcome, Error> {
         let due = self.due(slot, record);
         let saved = self.store.save(record, due, expected, sent).await;
-        self.noted(saved)
+        self.noted(Call::Write, saved)
     }
 
     /// Notes, and tells, whether the store works.
-    fn noted<T>(&self, result: Result<T, Error>) -> Result<T, Error> {
-        if let Some(turn) = self.outage.note(self.clock.now(), &result) {
+    fn noted<T>(&self, call: Call, result: Result<T, Error>) -> Result<T, Error> {
+        if let Some(turn) = self.outage.note(call, self.clock.now(), &result) {
             self.emit_to_all(&turn);
         }
         result

@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
+use super::state::shut_down;
+use super::{Call, Shared};
 use crate::error::Error;
 use crate::grant::Owner;
 use crate::key::GrantKey;
 use crate::provider::Provider;
-use crate::rt::sleep;
+use crate::rt::timeout;
 use crate::store::{Lease, fill};
 
 /// Tickets that were taken and not used, by provider.
@@ -48,18 +49,23 @@ impl Shared {
         // No grant has an empty subject.
         let key = GrantKey::new(&*provider.name, "");
         let taken = at_once(rate, wanted);
+        let mut stop = self.stop.subscribe();
         loop {
             // Nobody's, so that it cannot be extended.
             let mut nobody = Owner([0; 16]);
             fill(&mut nobody.0)?;
             let lease = self.store.lease(&key, nobody, lasting(taken, rate)).await;
-            match self.noted(lease)? {
+            match self.noted(Call::Write, lease)? {
                 Lease::Granted { .. } => {
                     *left = taken - 1;
                     return Ok(());
                 }
                 Lease::Held { now, until } => {
-                    sleep(until.since(now).max(Duration::from_millis(1))).await;
+                    let left = until.since(now).max(Duration::from_millis(1));
+                    // Woken by a shutdown.
+                    if timeout(left, stop.changed()).await.is_ok() || self.is_shut_down() {
+                        return Err(shut_down());
+                    }
                 }
             }
         }

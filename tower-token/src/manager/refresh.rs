@@ -89,6 +89,8 @@ async fn under_lease(
     race: &mut Race,
 ) -> Outcome {
     let (mut conflicts, mut again, mut lost) = (0, AGAIN_FIRST, None::<Outcome>);
+    // Once: a store that fails now and then would put it off for ever.
+    let holder_first = lease.earliest() + shared.outage.holder_first(shared.clock.now());
     // Each round begins with what the store has; a lost compare-and-set starts another.
     while conflicts < MAX_CONFLICTS {
         let found = match shared.load(slot).await {
@@ -105,7 +107,7 @@ async fn under_lease(
             us: shared.owner,
             earliest: lease.earliest(),
             latest: lease.latest(),
-            holder_first: lease.earliest() + shared.outage.holder_first(shared.clock.now()),
+            holder_first,
             rotation: slot.provider().policy.rotation,
         };
         match decide(&found.record, situation(), may_retry) {

@@ -8,7 +8,7 @@ use super::refresh::{MAX_CONFLICTS, Outcome};
 use super::slot::Slot;
 use super::state::not_connected;
 use super::upkeep::reconnect_by;
-use super::{Opened, Shared, opened, revoke};
+use super::{Call, Opened, Shared, opened, revoke};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -313,7 +313,7 @@ impl Save {
 fn too_slow<T>(shared: &Shared) -> Result<T, Error> {
     let message = "the token store did not answer in time";
     let error = Error::new(ErrorKind::Store, message);
-    shared.noted(Err(error))
+    shared.noted(Call::Write, Err(error))
 }
 
 /// The tokens belong to nobody any more.

@@ -37,6 +37,8 @@ pub(crate) enum Attached {
 /// How many flights one caller waits for: a second one if the first, begun for somebody
 /// else, left the token as it was.
 const MAX_WAITS: u32 = 2;
+/// How often what was found may fall into doubt again before it is used.
+const MAX_DOUBTS: u32 = 4;
 
 impl Shared {
     /// What `key` offers now, to be asked for a token at [`now`](Self::now).
@@ -104,12 +106,17 @@ impl Shared {
         let slot = self.hold(key)?;
         slot.touch();
         let mut deadline = pin!(self.deadline());
-        let (mut loaded, mut waits) = (false, 0);
+        let (mut loaded, mut waits, mut doubts) = (false, 0, 0);
         if !slot.is_trusted(self.clock.now()) {
             loaded = true;
             self.confirm(&slot, deadline.as_mut()).await?;
         }
         loop {
+            // Since it was looked at: nobody is sent away for that.
+            if slot.is_doubted() && doubts < MAX_DOUBTS {
+                (loaded, doubts) = (true, doubts + 1);
+                self.confirm(&slot, deadline.as_mut()).await?;
+            }
             // What it finds is looked at before anything is waited for: it would be kept meanwhile.
             let replace = match slot.look(self.clock.now(), wanted) {
                 Look::Usable { token, due } => {
@@ -395,8 +402,8 @@ fn unconfirmed(error: Error) -> Error {
     match error.kind() {
         ErrorKind::Store => Error::with_source(
             ErrorKind::Store,
-            "nobody knows whether the user has left: other instances were not heard for longer \
-             than max_stale, and the store does not answer",
+            "nobody knows whether the user has left: what other instances did was missed, or not \
+             heard for longer than max_stale, and the store does not answer",
             error,
         ),
         _ => error,

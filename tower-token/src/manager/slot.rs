@@ -114,21 +114,36 @@ impl Slot {
 
     /// Whether what is served may be used without asking the store.
     pub(super) fn is_trusted(&self, now: Timestamp) -> bool {
+        !self.is_doubted() && self.registered.is_trusted(now)
+    }
+
+    pub(super) fn is_doubted(&self) -> bool {
         let offer = self.current.load();
-        let is_doubted = offer.as_deref().is_some_and(|offer| offer.doubted);
-        !is_doubted && self.registered.is_trusted(now)
+        offer.as_deref().is_some_and(|offer| offer.doubted)
     }
 
     /// Serves nothing before it was found in the store once more. A flight knows more than the
-    /// store may, and finds what is there itself.
+    /// store may: what it leaves is doubted when it has landed.
     pub(super) fn doubt(&self) {
         let mut work = self.work.lock();
-        if work.flight().is_some() {
-            return;
+        match work.flight() {
+            Some(_) => work.busy().doubted = true,
+            None => self.doubt_offer(&mut work),
         }
+    }
+
+    /// The flight is no longer under way.
+    pub(super) fn land(&self) {
+        let mut work = self.work.lock();
+        if work.land() {
+            self.doubt_offer(&mut work);
+        }
+    }
+
+    fn doubt_offer(&self, work: &mut Work) {
         let offer = self.current.load_full();
         if let Some(entry) = offer.as_deref().and_then(|offer| offer.current.entry()) {
-            self.serve(&mut work, Some(Current::Live(entry.clone())), true);
+            self.serve(work, Some(Current::Live(entry.clone())), true);
         }
     }
 
@@ -160,6 +175,10 @@ impl Slot {
             None => (None, None),
         };
         if served.is_some_and(|served| serial < served) {
+            // Never stored, and not outdated by what is.
+            if let (true, Some(entry)) = (offer.as_ref().is_some_and(|it| it.doubted), before) {
+                self.serve(work, Some(Current::Live(entry.clone())), false);
+            }
             return;
         }
         let jitter = self.jitter();

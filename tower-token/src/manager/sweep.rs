@@ -299,8 +299,15 @@ impl Shared {
     }
 
     async fn renew(self: &Arc<Self>, slot: &Hold, record: &Record) -> Result<(), Error> {
-        slot.publish(record);
-        let flight = self.join(slot, record.grant.serial(), Need::Soon)?;
+        // What was claimed may be older than what is there by now, as when the user has left.
+        let Some(found) = self.load(slot).await? else {
+            return Ok(());
+        };
+        let serial = record.grant.serial();
+        if found.record.grant.serial() != serial || found.record.grant.state != GrantState::Active {
+            return Ok(());
+        }
+        let flight = self.join(slot, serial, Need::Soon)?;
         flight.landed().await
     }
 

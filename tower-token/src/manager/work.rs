@@ -40,6 +40,8 @@ pub(super) struct Busy {
     /// When the store was last looked at because no refresh may begin yet.
     looked_at: Option<Timestamp>,
     pub(super) healed: Option<Healed>,
+    /// What was missed meanwhile may be about this grant.
+    pub(super) doubted: bool,
 }
 
 /// A token that was issued because its predecessor was refused.
@@ -70,6 +72,7 @@ impl Busy {
             user_code,
             looked_at,
             healed,
+            doubted,
         } = self;
         flight.is_none()
             && *revoking == Revoking::Idle
@@ -78,6 +81,7 @@ impl Busy {
             && user_code.is_none()
             && looked_at.is_none()
             && healed.is_none()
+            && !doubted
     }
 }
 
@@ -156,12 +160,16 @@ impl Work {
         }
     }
 
-    /// The flight is no longer under way. Whoever started it may be gone by now.
-    pub(super) fn land(&mut self) {
+    /// The flight is no longer under way. Whoever started it may be gone by now. Whether what it
+    /// left is in doubt.
+    pub(super) fn land(&mut self) -> bool {
+        let mut doubted = false;
         if let Some(busy) = &mut self.busy {
             busy.flight = None;
+            doubted = std::mem::take(&mut busy.doubted);
         }
         self.settle();
+        doubted
     }
 
     /// Whether it is time to look whether somebody else has refreshed the grant: at most

@@ -8,7 +8,7 @@ mod shuttle;
 #[cfg(all(test, shuttle))]
 pub(crate) use self::shuttle::{
     ArcSwap, ArcSwapOption, AtomicBool, AtomicU8, Handle, JoinHandle, Mutex, MutexGuard, Sleep,
-    sleep, spawn, timeout, watch,
+    sleep, spawn, timeout, watch, yield_now,
 };
 #[cfg(not(all(test, shuttle)))]
 pub(crate) use {
@@ -18,7 +18,7 @@ pub(crate) use {
     tokio::runtime::Handle,
     tokio::spawn,
     tokio::sync::watch,
-    tokio::task::JoinHandle,
+    tokio::task::{JoinHandle, yield_now},
     tokio::time::{Sleep, sleep, timeout},
 };
 // Its own lock is never held while another task runs, so that it works on either.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-pub(crate) use shuttle::future::{JoinHandle, spawn};
+pub(crate) use shuttle::future::{JoinHandle, spawn, yield_now};
 pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU8};
 pub(crate) use shuttle_parking_lot::{Mutex, MutexGuard};
 
