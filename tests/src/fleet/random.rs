@@ -51,7 +51,7 @@ mod tests {
         let order = Random::new(&[3, 7]).shuffled(100);
         assert_eq!(order, Random::new(&[3, 7]).shuffled(100));
         assert_ne!(order, Random::new(&[7, 3]).shuffled(100));
-        let mut sorted = order.clone();
+        let mut sorted = order;
         sorted.sort_unstable();
         assert!(sorted.into_iter().eq(0..100));
     }
