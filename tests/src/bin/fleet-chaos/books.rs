@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use tests::BoxError;
+use ::tests::BoxError;
 use tower_token::Serial;
 
 /// Nothing is older.
