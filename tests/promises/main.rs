@@ -14,6 +14,8 @@ mod a_real_oauth_server_agrees;
 mod a_record_opens_only_where_it_was_sealed;
 mod a_refusal_may_be_no_401;
 mod a_request_is_healed_once;
+mod a_store_moves_without_a_stop;
+mod a_store_outage_is_ridden_out;
 mod a_store_that_is_broken_says_so;
 mod a_token_goes_nowhere_else;
 mod a_token_goes_where_its_api_wants_it;

@@ -31,23 +31,23 @@ const MARKS: [&str; 8] = [
 /// Everything that lib.rs, the modules for reqwest and of the store, and the testkit export. A
 /// new name has to be added here, and to a test below if a secret could get into it.
 const EXPORTED: &str = "AccessToken Account AccountToken Announce AssertionClaims AuthServer \
-    AuthServerBuilder Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService \
-    Buffered ByteStore Case Changes ClientAssertion Clock CloneBody CodeExchange CodeRequest Counts \
-    Cursor DataKey DataKeyState Durability Error ErrorKind Event EventKind Events Expected Export \
-    Fault Fingerprint Freshness Grant GrantKey GrantState Group Import IntoProvider \
-    InvalidMeshPayload InvalidTokenResponse Issued JsonBody KeyProvider KeyRing KeyRotation \
-    Lease LeaseOwner LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker MeshCounts \
-    MeshGrant MeshLink MeshPayload MeshServer MeshServerBuilder MetadataClient MultiProcess \
-    NoReplay NotSent OAuth2 OnStale Outcome PeekedBody Placement PostgresMigration PostgresStore PostgresStoreBuilder Provider ReauthReason Recovery \
-    RedbStore RefreshError RefreshRequest RefreshWindow Refresher RefusalFuture RefusalLayer \
-    RefusalService Replay ReplayAgain ReplayBody ReplayBodyError Report ReqwestFuture \
-    ReqwestService ResponseFuture Revoker Rewrap RewrapProgress Rotation Row RowKey SaveOutcome \
-    SealedRow SealedStore SealedStoreBuilder SealedToken Secret SendWith SendWithFuture Serial \
-    SharedStore SharedUserTokenStore SingleProcess SledStore StoreCopy StoreError \
-    StoreErrorKind Suite SweepAction SweepItem SweepReport SystemClock Timestamp TokenClient \
-    TokenClientBuilder TokenClientFuture TokenHeader TokenKey TokenLayer TokenManager \
-    TokenManagerBuilder TokenRefused TokenRequest TokenResponse TokenService TokenServiceError \
-    TransferProgress UserTokenStore Verdict VerdictRule Version";
+    AuthServerBuilder Authorization BodyRefusalFuture BodyRefusalLayer BodyRefusalService Buffered \
+    ByteStore Case Changes ClientAssertion Clock CloneBody CodeExchange CodeRequest Counts Cursor \
+    DataKey DataKeyState Durability Error ErrorKind Event EventKind Events Expected Export Fault \
+    Fingerprint Freshness Grant GrantKey GrantState Group Import IntoProvider InvalidMeshPayload \
+    InvalidTokenResponse Issued JsonBody KeyProvider KeyRing KeyRotation Lease LeaseOwner \
+    LinkTokenRequest ManualClock MemoryStore Mesh MeshBroker MeshCounts MeshGrant MeshLink \
+    MeshPayload MeshServer MeshServerBuilder MetadataClient MoveProgress MovingStore MultiProcess \
+    NoReplay NotSent OAuth2 OnStale Outcome PeekedBody Placement PostgresMigration PostgresStore \
+    PostgresStoreBuilder Provider ReauthReason Recovery RedbStore RefreshError RefreshRequest \
+    RefreshWindow Refresher RefusalFuture RefusalLayer RefusalService Replay ReplayAgain \
+    ReplayBody ReplayBodyError Report ReqwestFuture ReqwestService ResponseFuture Revoker Rewrap \
+    RewrapProgress Rotation Row RowKey SaveOutcome SealedRow SealedStore SealedStoreBuilder \
+    SealedToken Secret SendWith SendWithFuture Serial SharedStore SharedUserTokenStore \
+    SingleProcess SledStore StoreCopy StoreError StoreErrorKind Suite SweepAction SweepItem \
+    SweepReport SystemClock Timestamp TokenClient TokenClientBuilder TokenClientFuture TokenHeader \
+    TokenKey TokenLayer TokenManager TokenManagerBuilder TokenRefused TokenRequest TokenResponse \
+    TokenService TokenServiceError TransferProgress UserTokenStore Verdict VerdictRule Version";
 
 #[test]
 fn every_exported_name_is_known_here() {

@@ -238,6 +238,39 @@ async fn a_refresh_under_way_is_left_alone_where_changes_were_missed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_could_not_be_stored_yet_is_served_where_changes_were_missed() {
+    let fleet = Fleet::new();
+    let (_here, there) = fleet.two(OnStale::Serve).await;
+    fleet.fake.hold();
+    fleet.clock.advance(HOUR);
+    let waits = tokio::spawn({
+        let (manager, key) = (there.manager.clone(), fleet.key.clone());
+        async move { manager.token(&key).await }
+    });
+    fleet.fake.begun(1).await;
+    there.connection.fill(true);
+    fleet.fake.release(1);
+    assert_eq!(waits.await.unwrap().unwrap().expose(), "a1");
+    there.connection.forget_cursors(true);
+    fleet.pass(2 * SECOND).await;
+    assert_eq!(there.token(&fleet.key).await.as_deref(), Ok("a1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_heard_is_as_old_as_the_look_that_brought_it() {
+    let fleet = Fleet::new();
+    let (here, there) = fleet.two(OnStale::FailClosed).await;
+    there.connection.slow_down(3);
+    fleet.pass(SECOND).await;
+    // After the look has seen what there is, and before it is back.
+    here.manager.disconnect(&fleet.key).await.unwrap();
+    fleet.pass(2 * SECOND + 5 * STEP).await;
+    there.connection.cut(true);
+    fleet.pass(2 * SECOND).await;
+    assert_eq!(there.token(&fleet.key).await, Err(ErrorKind::Store));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_of_one_process_is_not_listened_to() {
     let fleet = Fleet::new();
     let connection = Connection::to(&fleet.rows);

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use tower_token::{
@@ -23,6 +23,9 @@ struct State {
     down: AtomicBool,
     deaf: AtomicBool,
     forgetful: AtomicBool,
+    full: AtomicBool,
+    /// In seconds.
+    slow: AtomicU64,
     looks: AtomicUsize,
 }
 
@@ -50,6 +53,16 @@ impl Connection {
         self.state.forgetful.store(forgetful, SeqCst);
     }
 
+    /// Whether nothing can be saved, and everything else goes on.
+    pub fn fill(&self, is_full: bool) {
+        self.state.full.store(is_full, SeqCst);
+    }
+
+    /// Lets looks for changes take so long to come back.
+    pub fn slow_down(&self, seconds: u64) {
+        self.state.slow.store(seconds, SeqCst);
+    }
+
     /// How often changes were asked for.
     pub fn looks(&self) -> usize {
         self.state.looks.load(SeqCst)
@@ -64,7 +77,7 @@ impl Connection {
 }
 
 fn failed() -> StoreError {
-    StoreError::new(StoreErrorKind::Unavailable, "the connection was cut")
+    StoreError::new(StoreErrorKind::Unavailable, "it was told to fail")
 }
 
 impl SharedStore for Connection {}
@@ -80,6 +93,9 @@ impl ByteStore for Connection {
         row: SealedRow,
         expected: Expected,
     ) -> Result<SaveOutcome, StoreError> {
+        if self.state.full.load(SeqCst) {
+            return Err(failed());
+        }
         self.rows()?.save(key, row, expected).await
     }
 
@@ -130,6 +146,10 @@ impl ByteStore for Connection {
             return Err(failed());
         }
         let changes = self.rows()?.changes_since(cursor, limit).await?;
+        let slow = self.state.slow.load(SeqCst);
+        if slow > 0 {
+            tokio::time::sleep(Duration::from_secs(slow)).await;
+        }
         match self.state.forgetful.load(SeqCst) {
             true => Ok(Changes::missed(changes.next)),
             false => Ok(changes),

@@ -67,6 +67,7 @@
 //! | write a back end | [`store::contract`] |
 //! | change keys without a stop | [`KeyRotation`] |
 //! | back up, restore, move to another store | [`backup_and_migration`] |
+//! | go from one process to many, without a stop | [`many_processes`] |
 //! | know what to do about a failure | [`Error::recovery`] |
 //! | see what happens | [`TokenManager::events`] |
 //!
@@ -118,6 +119,9 @@ pub mod order_of_layers {}
 #[doc = include_str!("store/transfer/transfer.md")]
 pub mod backup_and_migration {}
 
+#[doc = include_str!("store/many_processes.md")]
+pub mod many_processes {}
+
 pub use self::clock::{Clock, SystemClock, Timestamp};
 pub use self::error::{Error, ErrorKind, Recovery};
 pub use self::event::{Event, EventKind, Events, Fingerprint};
@@ -151,6 +155,7 @@ pub use self::store::key_provider::KeyProvider;
 pub use self::store::keyring::KeyRing;
 pub use self::store::keyset::{DataKey, DataKeyState};
 pub use self::store::memory::MemoryStore;
+pub use self::store::moving::{MoveProgress, MovingStore};
 pub use self::store::open::SealedStoreBuilder;
 #[cfg(feature = "postgres")]
 pub use self::store::postgres::{PostgresMigration, PostgresStore, PostgresStoreBuilder};

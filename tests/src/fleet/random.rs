@@ -48,11 +48,10 @@ mod tests {
 
     #[test]
     fn an_order_has_everything_once_and_follows_from_its_seeds() {
-        let order = Random::new(&[3, 7]).shuffled(100);
+        let mut order = Random::new(&[3, 7]).shuffled(100);
         assert_eq!(order, Random::new(&[3, 7]).shuffled(100));
         assert_ne!(order, Random::new(&[7, 3]).shuffled(100));
-        let mut sorted = order;
-        sorted.sort_unstable();
-        assert!(sorted.into_iter().eq(0..100));
+        order.sort_unstable();
+        assert!(order.into_iter().eq(0..100));
     }
 }

@@ -88,6 +88,13 @@ impl Server {
         self.run().await
     }
 
+    /// Starts it again as a replica of nobody: it shows what it has, and takes no writes.
+    pub async fn restart_as_replica(&mut self) -> Result<(), BoxError> {
+        self.kill().await?;
+        self.folder.write("data/standby.signal", "")?;
+        self.run().await
+    }
+
     /// What it wrote into its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()

@@ -28,6 +28,7 @@ pub(crate) struct Offer {
     /// There is a newer one, or none any more.
     withdrawn: AtomicBool,
     recently_taken: AtomicBool,
+    pub(super) doubted: bool,
     registered: Arc<Registered>,
     pub(super) current: Current,
     key: GrantKey,
@@ -37,8 +38,6 @@ pub(crate) struct Offer {
 #[derive(Debug)]
 pub(super) enum Current {
     Live(Entry),
-    /// Not before it was found in the store once more.
-    Doubted(Entry),
     /// Disconnected: nothing of an older epoch may come back.
     Ended {
         epoch: u64,
@@ -49,31 +48,30 @@ impl Current {
     /// What is known of the grant, to be used or not.
     pub(super) fn entry(&self) -> Option<&Entry> {
         match self {
-            Self::Live(entry) | Self::Doubted(entry) => Some(entry),
+            Self::Live(entry) => Some(entry),
             Self::Ended { .. } => None,
-        }
-    }
-
-    /// The same grant after a change of its entry.
-    pub(super) fn with(&self, entry: Entry) -> Self {
-        match self {
-            Self::Doubted(_) => Self::Doubted(entry),
-            Self::Live(_) | Self::Ended { .. } => Self::Live(entry),
         }
     }
 }
 
 impl Offer {
-    pub(super) fn new(key: GrantKey, registered: Arc<Registered>, current: Current) -> Self {
+    /// One that is `doubted` is not used before the store has said it once more.
+    pub(super) fn new(
+        key: GrantKey,
+        registered: Arc<Registered>,
+        current: Current,
+        doubted: bool,
+    ) -> Self {
         let fresh_until = match &current {
-            Current::Live(entry) => entry.fresh_until(Which::Only),
-            Current::Doubted(_) | Current::Ended { .. } => None,
+            Current::Live(entry) if !doubted => entry.fresh_until(Which::Only),
+            Current::Live(_) | Current::Ended { .. } => None,
         };
         Self {
             fresh_until: fresh_until.unwrap_or(Timestamp::from_unix_millis(0)),
             current,
             withdrawn: AtomicBool::new(false),
             recently_taken: AtomicBool::new(false),
+            doubted,
             key,
             registered,
         }
@@ -89,8 +87,10 @@ impl Offer {
     pub(crate) fn is_fresh_for(&self, now: Timestamp, wanted: Wanted<'_>) -> bool {
         self.note_use();
         match &self.current {
-            Current::Live(entry) => entry.is_fresh(now, wanted) && self.registered.is_trusted(now),
-            Current::Doubted(_) | Current::Ended { .. } => false,
+            Current::Live(entry) => {
+                entry.is_fresh(now, wanted) && !self.doubted && self.registered.is_trusted(now)
+            }
+            Current::Ended { .. } => false,
         }
     }
 
@@ -124,7 +124,7 @@ impl Offer {
     pub(crate) fn token(&self, which: Which<'_>) -> Option<&AccessToken> {
         match &self.current {
             Current::Live(entry) => Some(entry.served(which)?.token),
-            Current::Doubted(_) | Current::Ended { .. } => None,
+            Current::Ended { .. } => None,
         }
     }
 

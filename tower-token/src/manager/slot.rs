@@ -80,9 +80,10 @@ impl Slot {
 
     pub(super) fn look(&self, now: Timestamp, wanted: Wanted<'_>) -> Look {
         let offer = self.current.load();
-        match offer.as_deref().map(|offer| &offer.current) {
+        let offer = offer.as_deref().filter(|offer| !offer.doubted);
+        match offer.map(|offer| &offer.current) {
             Some(Current::Live(entry)) => entry.look(now, wanted),
-            Some(Current::Doubted(_) | Current::Ended { .. }) | None => Look::Unknown,
+            Some(Current::Ended { .. }) | None => Look::Unknown,
         }
     }
 
@@ -96,7 +97,7 @@ impl Slot {
     pub(super) fn usable_accounts(&self, now: Timestamp) -> Vec<Account> {
         match self.current.load().as_deref().map(|offer| &offer.current) {
             Some(Current::Live(entry)) => entry.usable_accounts(now),
-            Some(Current::Doubted(_) | Current::Ended { .. }) | None => Vec::new(),
+            Some(Current::Ended { .. }) | None => Vec::new(),
         }
     }
 
@@ -114,10 +115,7 @@ impl Slot {
     /// Whether what is served may be used without asking the store.
     pub(super) fn is_trusted(&self, now: Timestamp) -> bool {
         let offer = self.current.load();
-        let is_doubted = matches!(
-            offer.as_deref().map(|offer| &offer.current),
-            Some(Current::Doubted(_))
-        );
+        let is_doubted = offer.as_deref().is_some_and(|offer| offer.doubted);
         !is_doubted && self.registered.is_trusted(now)
     }
 
@@ -129,8 +127,8 @@ impl Slot {
             return;
         }
         let offer = self.current.load_full();
-        if let Some(Current::Live(entry)) = offer.as_deref().map(|offer| &offer.current) {
-            self.serve(&mut work, Some(Current::Doubted(entry.clone())));
+        if let Some(entry) = offer.as_deref().and_then(|offer| offer.current.entry()) {
+            self.serve(&mut work, Some(Current::Live(entry.clone())), true);
         }
     }
 
@@ -138,7 +136,7 @@ impl Slot {
     pub(super) fn vanish(&self) {
         let mut work = self.work.lock();
         let epoch = work.seen.0;
-        self.serve(&mut work, Some(Current::Ended { epoch }));
+        self.serve(&mut work, Some(Current::Ended { epoch }), false);
     }
 
     /// The same for a record that could not be stored yet.
@@ -151,9 +149,7 @@ impl Slot {
         let serial = grant.serial();
         let offer = self.current.load_full();
         let (served, before) = match offer.as_deref().map(|offer| &offer.current) {
-            Some(Current::Live(entry) | Current::Doubted(entry)) => {
-                (Some(entry.serial()), Some(entry))
-            }
+            Some(Current::Live(entry)) => (Some(entry.serial()), Some(entry)),
             Some(Current::Ended { epoch }) => (
                 Some(Serial {
                     epoch: *epoch,
@@ -176,18 +172,18 @@ impl Slot {
         } else {
             Current::Live(Entry::new(grant, due_at, before))
         };
-        self.serve(work, Some(next));
+        self.serve(work, Some(next), false);
     }
 
     /// Serves `next` in place of what was served. Runs under the lock of `work`: publishers take
     /// turns. A slot that was evicted serves nothing any more: another may have its key.
-    fn serve(&self, work: &mut Work, next: Option<Current>) {
+    fn serve(&self, work: &mut Work, next: Option<Current>, doubted: bool) {
         if work.evicted && next.is_some() {
             return;
         }
         let next = next.map(|next| {
             let registered = Arc::clone(&self.registered);
-            Arc::new(Offer::new(self.key.clone(), registered, next))
+            Arc::new(Offer::new(self.key.clone(), registered, next, doubted))
         });
         let shown = next.as_ref().map(Arc::downgrade);
         let before = self.current.swap(next);
@@ -207,8 +203,10 @@ impl Slot {
     pub(super) fn refuse(&self, serial: Serial, which: Which<'_>, now: Timestamp) -> Refusal {
         let mut work = self.work.lock();
         let offer = self.current.load_full();
-        let current = offer.as_deref().map(|offer| &offer.current);
-        let Some((current, entry)) = current.and_then(|it| Some((it, it.entry()?))) else {
+        let Some(offer) = offer.as_deref() else {
+            return Refusal::Replace { stale: serial };
+        };
+        let Some(entry) = offer.current.entry() else {
             return Refusal::Replace { stale: serial };
         };
         let Some(served) = entry.served(which) else {
@@ -229,8 +227,8 @@ impl Slot {
             return Refusal::Again;
         }
         if newest == serial && !served.refused {
-            let refused = current.with(entry.with_refused(which));
-            self.serve(&mut work, Some(refused));
+            let refused = Current::Live(entry.with_refused(which));
+            self.serve(&mut work, Some(refused), offer.doubted);
         }
         Refusal::Replace { stale: serial }
     }
@@ -297,7 +295,7 @@ impl Slot {
             return false;
         }
         work.evicted = true;
-        self.serve(&mut work, None);
+        self.serve(&mut work, None, false);
         true
     }
 

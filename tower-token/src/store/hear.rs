@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use super::contract::{Cursor, RowKey};
+use super::keyset::Keyset;
 use super::sealed::{Found, SealedStore};
 use crate::error::Error;
 use crate::key::GrantKey;
@@ -30,6 +31,14 @@ impl SealedStore {
         limit: usize,
     ) -> Result<Heard, Error> {
         let changes = self.store.changes_since(cursor, limit).await?;
+        if changes
+            .rows
+            .iter()
+            .any(|(key, _)| *key == Keyset::row_key())
+        {
+            // Only when the store was moved: nothing more is to be written here.
+            self.keys.forget_look();
+        }
         let found = self.all_found(changes.rows).await?;
         Ok(Heard {
             found: found.into_iter().map(|(_, found)| found).collect(),

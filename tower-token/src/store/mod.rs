@@ -20,6 +20,7 @@ mod keys_tests;
 pub(crate) mod keyset;
 mod leases;
 pub(crate) mod memory;
+pub(crate) mod moving;
 pub(crate) mod open;
 mod pass;
 #[cfg(feature = "postgres")]

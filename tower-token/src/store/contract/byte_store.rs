@@ -359,6 +359,9 @@ pub enum StoreErrorKind {
     Closed,
     /// It cannot do this at all: see [`ByteStore`].
     Unsupported,
+    /// Its rows were moved to another store, or are not in this one yet; see
+    /// [`MovingStore`](crate::MovingStore).
+    Moved,
 }
 
 impl StoreError {
@@ -406,6 +409,7 @@ impl From<StoreError> for Error {
             StoreErrorKind::Unsupported => {
                 (ErrorKind::Unsupported, "the token store cannot do this")
             }
+            StoreErrorKind::Moved => (ErrorKind::Config, "the token store was moved"),
         };
         Self::with_source(kind, message, error)
     }

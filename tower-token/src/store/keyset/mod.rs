@@ -14,6 +14,7 @@ use self::wire::WireKeyset;
 use super::codec;
 use super::contract::{Group, Row, RowKey, SealedRow};
 use super::keyring::KeyRing;
+use super::moving;
 use super::seal::{self, Key, Kind, Place, keyed_hash};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -84,6 +85,7 @@ impl Keyset {
 
     /// Unwraps a keyset by the outer key it names.
     pub(super) fn unwrap(row: &Row, ring: &KeyRing) -> Result<Self, Error> {
+        moving::is_keyset(&row.bytes)?;
         let damaged = |cause| {
             Error::with_source(
                 ErrorKind::Key,

@@ -6,9 +6,13 @@ use std::fmt;
 
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::Error as PgError;
-use tokio_postgres::error::{DbError, Severity};
+use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use crate::store::contract::{StoreError, StoreErrorKind};
+
+/// A replica may be behind, and an old refresh token is worse than none.
+pub(super) const REPLICA: &str = "the database is a replica, which may be behind, or takes no \
+    writes: point the URL at the primary";
 
 /// How a statement failed.
 #[derive(Debug)]
@@ -60,7 +64,10 @@ pub(super) fn damaged(message: &'static str) -> StoreError {
 }
 
 pub(super) fn unavailable(error: &PgError) -> StoreError {
-    let message = match error.as_db_error() {
+    let code = error.code().map(SqlState::code);
+    let message = match code {
+        // What is read-only, and what a replica does not have, as leases.
+        Some("25006" | "0A000") => REPLICA,
         Some(_) => "PostgreSQL refused a statement",
         None => "PostgreSQL cannot be reached, or the connection to it broke",
     };

@@ -174,3 +174,34 @@ fn jittered(pause: Duration, random: u64) -> Duration {
     let of_1024 = u32::try_from(random % 256).unwrap_or_default();
     pause - pause / 1_024 * of_1024
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_as_the_database_writes_it() {
+        let text = format!("00ff{}", "5a".repeat(46));
+        let key = key_of(&text).unwrap();
+        assert_eq!(key.as_bytes()[..3], [0, 255, 0x5a]);
+        let not_ascii = "\u{e4}".repeat(48);
+        for text in [
+            "",
+            "00",
+            "greeting 0",
+            &text[1..],
+            &not_ascii,
+            &"x".repeat(96),
+        ] {
+            assert!(key_of(text).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_shortened_by_a_quarter_at_most() {
+        for random in [0, 1, 255, 256, u64::MAX] {
+            let pause = jittered(LAST_PAUSE, random);
+            assert!(pause <= LAST_PAUSE && pause >= LAST_PAUSE / 4 * 3);
+        }
+    }
+}

@@ -55,11 +55,13 @@ impl fmt::Display for PostgresMigration {
     }
 }
 
-pub(super) fn all(schema: &Schema) -> Vec<PostgresMigration> {
+pub(super) fn all(of: &Schema) -> Vec<PostgresMigration> {
     let numbered = (1..).zip(ALL);
     let migration = |(number, (name, sql)): (i32, (&'static str, &str))| {
-        let schema = schema.quoted();
-        let mut sql = sql.replace("{schema}", &schema);
+        let schema = of.quoted();
+        let mut sql = sql
+            .replace("{schema}", &schema)
+            .replace("{name}", of.name());
         sql.push_str(&format!(
             "\nINSERT INTO {schema}.migrations (number, name) VALUES ({number}, '{name}');\n"
         ));
@@ -100,12 +102,20 @@ pub(super) async fn migrate(
 
 /// The number of the last that was applied.
 async fn applied(lent: &mut Lent, schema: &Schema) -> Result<i32, StoreError> {
-    let table = format!("{}.migrations", schema.quoted());
-    let is_there = format!("SELECT to_regclass('{table}') IS NOT NULL");
+    // By a look at the tables of tables: a name may be remembered from before the lock, as one
+    // that is nobody's.
+    let is_there = format!(
+        "SELECT EXISTS (
+            SELECT FROM pg_class JOIN pg_namespace AS of ON of.oid = relnamespace
+            WHERE nspname = '{}' AND relname = 'migrations'
+        )",
+        schema.name()
+    );
     if !first(&lent.tell(&is_there, &[]).await?)? {
         return Ok(0);
     }
-    let highest = format!("SELECT COALESCE(max(number), 0) FROM {table}");
+    let table = schema.quoted();
+    let highest = format!("SELECT COALESCE(max(number), 0) FROM {table}.migrations");
     first(&lent.tell(&highest, &[]).await?)
 }
 

@@ -7,7 +7,7 @@ use tokio_postgres::Row as PgRow;
 use tokio_postgres::types::FromSql;
 
 use super::cursor::Place;
-use super::error::{damaged, plain};
+use super::error::{REPLICA, damaged, plain};
 use crate::clock::Timestamp;
 use crate::store::contract::{Lease, LeaseOwner, Row, RowKey, StoreError, Version};
 
@@ -50,13 +50,10 @@ pub(super) fn one_lease(rows: &[PgRow], owner: LeaseOwner) -> Result<Lease, Stor
     })
 }
 
-/// A replica may be behind, and an old refresh token is worse than none.
 fn refuse_replica(rows: &[PgRow]) -> Result<(), StoreError> {
     let row = rows.first().ok_or_else(unread)?;
     match get(row, 0)? {
-        true => Err(plain(
-            "the database is a replica, which may be behind: point the URL at the primary",
-        )),
+        true => Err(plain(REPLICA)),
         false => Ok(()),
     }
 }

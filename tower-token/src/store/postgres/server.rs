@@ -1,7 +1,7 @@
 //! Whether a server can keep what the store promises.
 
 use super::connect::Connections;
-use super::error::{damaged, plain};
+use super::error::{REPLICA, damaged, plain};
 use crate::store::contract::StoreError;
 
 const LOOK: &str = "SELECT current_setting('server_version_num')::bigint, pg_is_in_recovery(),
@@ -21,9 +21,7 @@ pub(super) async fn check(connections: &Connections) -> Result<(), StoreError> {
         return Err(plain("PostgreSQL is too old: 13 or later is needed"));
     }
     if is_replica {
-        return Err(plain(
-            "the database is a replica: point the URL at the primary",
-        ));
+        return Err(plain(REPLICA));
     }
     refused(setting(2)?, setting(3)?, setting(4)?).map_or(Ok(()), |why| Err(plain(why)))
 }

@@ -108,3 +108,73 @@ impl Drop for Waits {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::time::Instant;
+
+    fn key(id: u8) -> RowKey {
+        RowKey::from_bytes(&[id; RowKey::LEN]).unwrap()
+    }
+
+    async fn took(wait: impl Future<Output = ()>) -> Duration {
+        #[allow(clippy::disallowed_methods)]
+        let begin = Instant::now();
+        wait.await;
+        begin.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn news_since_the_call_end_a_wait_and_news_of_others_do_not() {
+        let waiting = Arc::new(Waiting::new());
+        waiting.hear(true);
+        let (one, same) = (waiting.released(&key(1)), waiting.released(&key(1)));
+        let other = waiting.released(&key(2));
+        let announced = waiting.announced();
+        waiting.wake_released(&key(1));
+        assert_eq!(took(one).await, Duration::ZERO);
+        assert_eq!(took(same).await, Duration::ZERO);
+        assert_eq!(took(waiting.released(&key(1))).await, RELEASED);
+        assert_eq!(took(other).await, RELEASED);
+        assert_eq!(took(announced).await, ANNOUNCED);
+        let announced = waiting.announced();
+        waiting.wake_announced();
+        assert_eq!(took(announced).await, Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_not_heard_is_looked_after_sooner_and_a_change_wakes_all() {
+        let waiting = Arc::new(Waiting::new());
+        assert_eq!(took(waiting.released(&key(1))).await, UNHEARD);
+        for is_heard in [true, false] {
+            let (released, announced) = (waiting.released(&key(1)), waiting.announced());
+            waiting.hear(is_heard);
+            assert_eq!(took(released).await, Duration::ZERO);
+            assert_eq!(took(announced).await, Duration::ZERO);
+        }
+        assert_eq!(took(waiting.released(&key(1))).await, UNHEARD);
+        let announced = waiting.announced();
+        drop(waiting);
+        assert_eq!(took(announced).await, ANNOUNCED);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_is_kept_for_a_key_at_rest() {
+        let waiting = Arc::new(Waiting::new());
+        let count = || waiting.keys.lock().by_key.len();
+        let (first, second) = (waiting.released(&key(1)), waiting.released(&key(1)));
+        assert_eq!(count(), 1);
+        drop(first);
+        assert_eq!(count(), 1);
+        second.await;
+        assert_eq!(count(), 0);
+        let old = waiting.released(&key(1));
+        waiting.wake_released(&key(1));
+        let new = waiting.released(&key(1));
+        drop(old);
+        assert_eq!(count(), 1, "another's place");
+        drop(new);
+        assert_eq!(count(), 0);
+    }
+}

@@ -75,8 +75,9 @@ pub(super) async fn a_claim_ends_with_its_time<S: ByteStore>(bench: &Bench<'_, S
     let (store, key) = (bench.store().await?, key(23, 1));
     due(&store, key, LONG_AGO).await?;
     let began = time(&store).await?;
+    // Once: a store that takes its time could be asked again after the end.
     ensure(
-        claimed(&store, BRIEF).await?.len() == 1,
+        store.claim_due(2, BRIEF).await?.len() == 1,
         "what is due was not claimed, or more than once",
     )?;
     let over = time(&store).await? + BRIEF;

@@ -1,6 +1,6 @@
 -- Who may not make schemas can be given one that is there.
 DO $$ BEGIN
-    IF to_regnamespace('{schema}') IS NULL THEN
+    IF NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = '{name}') THEN
         CREATE SCHEMA {schema};
     END IF;
 END $$;
