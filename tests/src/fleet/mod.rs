@@ -10,7 +10,7 @@ mod setting;
 
 use tower_token::GrantKey;
 
-pub use self::process::Process;
+pub use self::process::{Process, Still};
 pub use self::random::Random;
 pub use self::setting::{Service, Setting, Store, Through};
 

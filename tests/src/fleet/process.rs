@@ -15,6 +15,36 @@ use crate::BoxError;
 /// Longer than anything takes that comes to an end.
 const DEADLINE: Duration = Duration::from_secs(300);
 
+/// Goes on when stdin ends: whoever stands still does not see that who leads it is no more.
+const STAND_STILL: &str = r#"kill -s STOP "$1" && echo still; read -r _; kill -s CONT "$1""#;
+
+/// A process that stands still until this is let go.
+#[derive(Debug)]
+pub struct Still(Child);
+
+impl Still {
+    /// Stops the process of this id by SIGSTOP.
+    pub async fn stand(id: u32) -> Result<Self, BoxError> {
+        let mut guard = Command::new("sh")
+            .args(["-c", STAND_STILL, "sh", &id.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let stdout = guard.stdout.take().ok_or("no stdout")?;
+        match BufReader::new(stdout).lines().next_line().await? {
+            Some(_) => Ok(Self(guard)),
+            None => Err(format!("{id} cannot be stopped").into()),
+        }
+    }
+
+    /// Lets it go on.
+    pub async fn go_on(mut self) -> Result<(), BoxError> {
+        drop(self.0.stdin.take());
+        self.0.wait().await?;
+        Ok(())
+    }
+}
+
 /// A child that runs [`member::run`](super::member::run). It ends with this value, and with this
 /// process: it reads our end of a pipe.
 #[derive(Debug)]
@@ -77,15 +107,12 @@ impl Process {
         Ok(serde_json::from_str(&line).map_err(|_| format!("a process said {line:?}"))?)
     }
 
-    /// Sends it a signal, as `STOP`.
-    pub async fn signal(id: u32, name: &str) -> Result<(), BoxError> {
-        let sent = Command::new("kill")
-            .args(["-s", name, &id.to_string()])
-            .status()
-            .await?;
-        match sent.success() {
+    /// Ends the process of this id by SIGKILL.
+    pub async fn kill(id: u32) -> Result<(), BoxError> {
+        let kill = ["-s", "KILL", &id.to_string()];
+        match Command::new("kill").args(kill).status().await?.success() {
             true => Ok(()),
-            false => Err(format!("no {name} for {id}").into()),
+            false => Err(format!("{id} cannot be killed").into()),
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::json;
 use tests::BoxError;
-use tests::fleet::{Process, Random, Setting};
+use tests::fleet::{Process, Random, Setting, Still};
 use tests::oidc::Oidc;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -60,9 +60,9 @@ pub(super) async fn fail(
                     0 => PAST_INTENT,
                     _ => PAST_LEASE,
                 };
-                if let Some(id) = stop(&place).await {
+                if let Some(stopped) = stop(&place).await {
                     done.stalls += 1;
-                    still.spawn(go_on(p, id, length, place, Arc::clone(books)));
+                    still.spawn(go_on(p, stopped, length, place, Arc::clone(books)));
                 }
             }
             55..70 => {
@@ -70,9 +70,9 @@ pub(super) async fn fail(
                 oidc.faults(held).await?;
                 // Nobody may want a token just now.
                 let _ = timeout(HELD, oidc.held(3)).await;
-                if let Some(id) = stop(&place).await {
+                if let Some(stopped) = stop(&place).await {
                     done.stalls_in_exchange += 1;
-                    still.spawn(go_on(p, id, PAST_LEASE, place, Arc::clone(books)));
+                    still.spawn(go_on(p, stopped, PAST_LEASE, place, Arc::clone(books)));
                 }
                 oidc.faults(json!({})).await?;
             }
@@ -100,19 +100,19 @@ pub(super) async fn fail(
 async fn kill(place: &Place) -> bool {
     let id = place.id.lock().take();
     match id {
-        Some(id) => Process::signal(id, "KILL").await.is_ok(),
+        Some(id) => Process::kill(id).await.is_ok(),
         None => false,
     }
 }
 
-async fn stop(place: &Place) -> Option<u32> {
+async fn stop(place: &Place) -> Option<(u32, Still)> {
     let id = place.id.lock().take()?;
-    Process::signal(id, "STOP").await.ok().map(|()| id)
+    Still::stand(id).await.ok().map(|still| (id, still))
 }
 
 async fn go_on(
     p: usize,
-    id: u32,
+    (id, still): (u32, Still),
     length: Duration,
     place: Arc<Place>,
     books: Arc<Mutex<Books>>,
@@ -120,7 +120,7 @@ async fn go_on(
     sleep(length).await;
     // What it said before was heard long ago.
     books.lock().stopped(p);
-    Process::signal(id, "CONT").await?;
+    still.go_on().await?;
     *place.id.lock() = Some(id);
     Ok(())
 }

@@ -41,6 +41,10 @@ pub(super) async fn race(options: &Options) -> Result<bool, BoxError> {
         let answers = all(&mut fleet, &format!("round {round}")).await?;
         total.add(&answers)?;
         tokens.next(options.grants, &answers)?;
+        // The others wait for long for what is not to be had.
+        if tokens.not_replaced > 0 {
+            break;
+        }
     }
     let took = begin.elapsed();
     let refreshes = oidc.refreshes().await?;

@@ -18,7 +18,7 @@ use crate::fleet::Random;
 const LATE: Duration = Duration::from_secs(1);
 /// When a grant that was not refreshed is tried again, and how often.
 const PAUSE: Duration = Duration::from_millis(100);
-const TRIES: u32 = 300;
+const TRIES: u32 = 200;
 
 #[derive(Default)]
 struct Count {
