@@ -107,3 +107,45 @@ async fn all_instances_together_keep_to_the_rate_and_take_turns() {
         assert!(within.count() <= (RATE + 1) as usize);
     }
 }
+
+/// One provider's grants wait for their turn for minutes; another's are renewed at once.
+#[tokio::test(start_paused = true)]
+async fn who_takes_turns_keeps_nobody_else_waiting() {
+    let clock = ManualClock::new();
+    let rows = MemoryStore::with_clock(clock.clone());
+    let books = Arc::default();
+    let service = |instance| Service {
+        clock: clock.clone(),
+        renewed: Arc::clone(&books),
+        instance,
+    };
+    let slow = Provider::new("slow", service(0)).max_renewals_per_second(1);
+    let manager = TokenManager::builder()
+        .store(
+            SealedStore::open(rows, KeyRing::generate().unwrap())
+                .await
+                .unwrap(),
+        )
+        .provider(slow.allow_origin(API))
+        .provider(Provider::new("quick", service(1)).allow_origin(API))
+        .clock(clock.clone())
+        .build()
+        .await
+        .unwrap();
+    for user in 0..GRANTS {
+        let key = GrantKey::new("slow", user.to_string());
+        manager.connect(&key, tokens(&clock)).await.unwrap();
+    }
+    // Due after all of those.
+    clock.advance(Duration::from_secs(3_600));
+    let quick = GrantKey::new("quick", "ada");
+    manager.connect(&quick, tokens(&clock)).await.unwrap();
+    clock.advance(15 * DAY / 4);
+    for _ in 0..1_500 {
+        clock.advance(STEP);
+        tokio::time::sleep(STEP).await;
+    }
+    let books = books.lock();
+    let waited = books.iter().position(|(_, user, _)| user == "ada").unwrap();
+    assert!(waited == 0 && books.len() < GRANTS, "{waited}");
+}

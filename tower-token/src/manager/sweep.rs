@@ -1,6 +1,6 @@
 //! Looking after grants that nobody uses.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ const EVERY: Duration = Duration::from_secs(60);
 const CLAIM: Duration = Duration::from_secs(60);
 /// What was not begun by then is left for whoever claims it next.
 const BEGUN_WITHIN: Duration = Duration::from_secs(30);
+/// How many renewals of one provider wait for their turn.
+const WAITING: usize = 1_024;
 /// Small, so that several instances find something to do.
 const BATCH: usize = 32;
 /// For how many rounds after a start so many batches are taken at a time.
@@ -137,8 +139,10 @@ struct Visit {
 }
 
 impl Shared {
-    /// Does what is due by the store's index.
+    /// Does what is due by the store's index. Renewals that have to take turns come last, side by
+    /// side for each provider: nothing else waits for them.
     async fn sweep_due(self: &Arc<Self>, batches: usize) -> Result<(), Error> {
+        let mut in_turn = HashMap::<_, Vec<_>>::new();
         for _ in 0..batches {
             if self.is_shut_down() {
                 break;
@@ -152,9 +156,34 @@ impl Shared {
                 .filter_map(|(row, found)| self.visit(row, found).ok())
                 // Filed by an instance that knows more of its provider: left to that one.
                 .filter(|visit| visit.next.is_some());
-            self.work_on(visits.collect(), Some(BEGUN_WITHIN)).await;
+            let (paced, at_once) = visits.partition(|visit| self.is_paced(visit));
+            self.work_on(at_once, Some(BEGUN_WITHIN)).await;
+            for visit in paced {
+                let provider = visit.record.grant.key.provider().to_owned();
+                let waiting = in_turn.entry(provider).or_default();
+                // The rest is found again.
+                if waiting.len() < WAITING {
+                    waiting.push(visit);
+                }
+            }
+        }
+        let in_turn = in_turn.into_values().map(|visits| {
+            let shared = Arc::clone(self);
+            let work = async move { shared.work_on(visits, Some(BEGUN_WITHIN)).await };
+            self.runtime.spawn(work)
+        });
+        for work in in_turn.collect::<Vec<_>>() {
+            // One that panicked has nothing to tell; its rows are claimed again.
+            let _ = work.await;
         }
         Ok(())
+    }
+
+    /// Whether its turn has to be waited for.
+    fn is_paced(&self, visit: &Visit) -> bool {
+        let provider = self.provider(visit.record.grant.key.provider());
+        let is_paced = provider.is_ok_and(|it| it.policy.max_renewals_per_second.is_some());
+        visit.task == Some(Task::Renew) && is_paced
     }
 
     /// Looks at every row, and does what there is to do if `act`.
@@ -218,7 +247,7 @@ impl Shared {
         let (mut items, mut tickets) = (Vec::new(), Tickets::default());
         let began = self.clock.now();
         let mut visits: VecDeque<_> = visits.into_iter().filter(Visit::needs_work).collect();
-        while !visits.is_empty() {
+        while !visits.is_empty() && !self.is_shut_down() {
             if within.is_some_and(|within| self.clock.now().since(began) > within) {
                 break;
             }

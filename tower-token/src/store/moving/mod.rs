@@ -11,6 +11,7 @@ mod side;
 mod tests;
 
 use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -327,18 +328,23 @@ impl<A: ByteStore, B: ByteStore> ByteStore for MovingStore<A, B> {
         )
     }
 
-    async fn announced(&self) {
-        match self.shared.hint.side() {
-            Some(Side::To) => self.shared.to.announced().await,
-            Some(Side::From) | None => self.shared.from.announced().await,
-        }
+    // Both listen from the call on, as those do that they ask.
+    fn announced(&self) -> impl Future<Output = ()> + Send {
+        let shared = &self.shared;
+        let (from, to) = match shared.hint.side() {
+            Some(Side::To) => (None, Some(shared.to.announced())),
+            Some(Side::From) | None => (Some(shared.from.announced()), None),
+        };
+        either(from, to)
     }
 
-    async fn released(&self, key: &RowKey) {
-        match self.shared.hint.side() {
-            Some(Side::To) => self.shared.to.released(key).await,
-            Some(Side::From) | None => self.shared.from.released(key).await,
-        }
+    fn released(&self, key: &RowKey) -> impl Future<Output = ()> + Send {
+        let shared = &self.shared;
+        let (from, to) = match shared.hint.side() {
+            Some(Side::To) => (None, Some(shared.to.released(key))),
+            Some(Side::From) | None => (Some(shared.from.released(key)), None),
+        };
+        either(from, to)
     }
 
     /// The lesser of the two, until everything is in the second.
@@ -353,6 +359,15 @@ impl<A: ByteStore, B: ByteStore> ByteStore for MovingStore<A, B> {
     async fn close(&self) {
         self.shared.from.close().await;
         self.shared.to.close().await;
+    }
+}
+
+async fn either(from: Option<impl Future<Output = ()>>, to: Option<impl Future<Output = ()>>) {
+    if let Some(from) = from {
+        from.await;
+    }
+    if let Some(to) = to {
+        to.await;
     }
 }
 
