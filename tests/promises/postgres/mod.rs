@@ -6,6 +6,7 @@ mod connections_may_break;
 mod every_statement_has_an_index;
 mod it_keeps_the_contract;
 mod news_wake_those_who_wait;
+mod nothing_is_left_behind;
 mod servers_that_forget_are_refused;
 mod tables_are_made_once;
 

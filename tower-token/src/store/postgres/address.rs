@@ -44,7 +44,13 @@ impl Address {
             .keepalives_interval(KEEPALIVE / 3)
             .keepalives_retries(3);
         if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT);
+            // Of several hosts one that is silently gone leaves time for the others.
+            let hosts = config.get_hosts().len().max(config.get_hostaddrs().len());
+            let parts = match u32::try_from(hosts) {
+                Ok(hosts @ 2..) => hosts.saturating_mul(2),
+                _ => 1,
+            };
+            config.connect_timeout(CONNECT / parts);
         }
         if config.get_tcp_user_timeout().is_none() {
             config.tcp_user_timeout(GIVEN_UP);

@@ -127,7 +127,10 @@ impl PostgresStoreBuilder {
         migrate::migrate(&connections, &schema, self.migrates).await?;
         let (sql, waiting) = (Statements::of(&schema), Arc::new(Waiting::new()));
         let listener = match listen {
-            Some((address, tls)) => Listener::start(address, tls, &connections, &sql, &waiting),
+            Some((address, tls)) => {
+                let address = (address, matches!(self.listen, Listen::Here));
+                Listener::start(address, tls, &connections, &sql, &waiting)
+            }
             None => Listener::none(),
         };
         Ok(PostgresStore {

@@ -1,15 +1,19 @@
 //! Connections: a pool of them, and statements that each take one round trip.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ClientWrapper, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
+};
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::Address;
 use super::error::{Failed, closed, late, no_connection, plain, unavailable};
-use crate::rt::timeout;
+use crate::rt::{Handle, Semaphore, timeout};
 use crate::store::contract::StoreError;
 
 /// For a connection to be had, new or used.
@@ -18,13 +22,18 @@ pub(super) const CONNECTION: Duration = Duration::from_secs(5);
 const STATEMENT: Duration = Duration::from_secs(10);
 /// For tables to be changed, and for others who do so.
 const BATCH: Duration = Duration::from_secs(300);
+/// How many statements that nobody waits for are ended at once.
+const ENDED_AT_ONCE: usize = 4;
 
 /// A value and its type: with it a statement needs no round trip to be prepared, and leaves
 /// nothing on the server that a pooler would have to know.
 pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 #[derive(Clone)]
-pub(super) struct Connections(Pool);
+pub(super) struct Connections {
+    pool: Pool,
+    ends: Arc<Ends>,
+}
 
 impl Connections {
     pub(super) fn new(
@@ -36,7 +45,7 @@ impl Connections {
             // Whether it is closed is looked at, and nothing is asked.
             recycling_method: RecyclingMethod::Fast,
         };
-        let manager = Manager::from_config(address.config.clone(), tls, config);
+        let manager = Manager::from_config(address.config.clone(), tls.clone(), config);
         let pool = Pool::builder(manager)
             .max_size(max.max(1))
             .runtime(Runtime::Tokio1)
@@ -44,7 +53,12 @@ impl Connections {
             .create_timeout(Some(CONNECTION))
             .build();
         let pool = pool.map_err(|_| plain("there can be no pool of connections"))?;
-        Ok(Self(pool))
+        let ends = Arc::new(Ends {
+            tls,
+            is_direct: AtomicBool::new(false),
+            at_once: Semaphore::new(ENDED_AT_ONCE),
+        });
+        Ok(Self { pool, ends })
     }
 
     /// A statement that may as well be asked twice: once more, on a new connection, if the one
@@ -60,7 +74,7 @@ impl Connections {
                 answer => return answer,
             }
             // What broke one has mostly broken all.
-            self.0.retain(|_, _| false);
+            self.pool.retain(|_, _| false);
             self.tell(sql, params).await
         };
         let answer = timeout(STATEMENT, twice).await.map_err(|_| late())?;
@@ -74,9 +88,10 @@ impl Connections {
     }
 
     pub(super) async fn lend(&self) -> Result<Lent, StoreError> {
-        match timeout(CONNECTION, self.0.get()).await {
+        match timeout(CONNECTION, self.pool.get()).await {
             Ok(Ok(connection)) => Ok(Lent {
                 connection: Some(connection),
+                ends: Arc::clone(&self.ends),
                 is_busy: false,
                 is_spoilt: false,
             }),
@@ -85,8 +100,13 @@ impl Connections {
         }
     }
 
+    /// What was sent came back at the same address: there is no pooler of transactions.
+    pub(super) fn are_direct(&self) {
+        self.ends.is_direct.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn close(&self) {
-        self.0.close();
+        self.pool.close();
     }
 }
 
@@ -94,6 +114,7 @@ impl Connections {
 /// left in the middle would keep the next waiting.
 pub(super) struct Lent {
     connection: Option<Object>,
+    ends: Arc<Ends>,
     is_busy: bool,
     is_spoilt: bool,
 }
@@ -121,8 +142,10 @@ impl Lent {
     /// connection does not go back.
     pub(super) async fn batch(&mut self, sql: &str) -> Result<(), StoreError> {
         let connection = self.connection.as_ref().ok_or_else(closed)?;
-        self.is_spoilt = true;
-        match timeout(BATCH, connection.batch_execute(sql)).await {
+        (self.is_busy, self.is_spoilt) = (true, true);
+        let answer = timeout(BATCH, connection.batch_execute(sql)).await;
+        self.is_busy = answer.is_err();
+        match answer {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(unavailable(&error)),
             Err(_) => Err(late()),
@@ -132,10 +155,42 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take()
-            && (self.is_busy || self.is_spoilt)
-        {
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
+        if self.is_busy {
+            Arc::clone(&self.ends).end(Object::take(connection));
+        } else if self.is_spoilt {
             drop(Object::take(connection));
         }
+    }
+}
+
+/// Ends statements that nobody waits for any more. A server that waits for a lock does not see
+/// that its client is gone, and each call would leave one more behind.
+struct Ends {
+    tls: MakeRustlsConnect,
+    /// Nothing is ended through a pooler: not each of them stands it.
+    is_direct: AtomicBool,
+    at_once: Semaphore,
+}
+
+impl Ends {
+    fn end(self: Arc<Self>, connection: ClientWrapper) {
+        if !self.is_direct.load(Ordering::Relaxed) {
+            return;
+        }
+        // Without a runtime nothing can be sent.
+        let Ok(runtime) = Handle::try_current() else {
+            return;
+        };
+        runtime.spawn(timeout(CONNECTION, async move {
+            let Ok(_turn) = self.at_once.acquire().await else {
+                return;
+            };
+            let token = connection.cancel_token();
+            let _ = token.cancel_query(self.tls.clone()).await;
+            drop(connection);
+        }));
     }
 }

@@ -29,7 +29,8 @@ impl Failed {
         // connection is gone, and a commit may have been under way.
         let severity = error.as_db_error().and_then(DbError::parsed_severity);
         match severity {
-            Some(Severity::Error) => Self::Refused(unavailable(error)),
+            // Some poolers say no worse of a server that they have lost.
+            Some(Severity::Error) if !tells_of_loss(error) => Self::Refused(unavailable(error)),
             _ => Self::Lost(unavailable(error)),
         }
     }
@@ -45,6 +46,11 @@ impl From<Failed> for StoreError {
             Failed::Refused(error) | Failed::Lost(error) => error,
         }
     }
+}
+
+fn tells_of_loss(error: &PgError) -> bool {
+    let code = error.code().map(SqlState::code).unwrap_or_default();
+    code.starts_with("08") || matches!(code, "57P01" | "57P02" | "57P03")
 }
 
 pub(super) fn late() -> StoreError {

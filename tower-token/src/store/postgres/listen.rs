@@ -34,7 +34,7 @@ impl Listener {
     }
 
     pub(super) fn start(
-        address: Address,
+        (address, is_same): (Address, bool),
         tls: MakeRustlsConnect,
         connections: &Connections,
         sql: &Statements,
@@ -42,6 +42,7 @@ impl Listener {
     ) -> Self {
         let ear = Ear {
             address,
+            is_same,
             tls,
             connections: connections.clone(),
             listen: sql.listen.clone(),
@@ -68,6 +69,8 @@ impl Drop for Task {
 
 struct Ear {
     address: Address,
+    /// Whether the others are connected to the same.
+    is_same: bool,
     tls: MakeRustlsConnect,
     connections: Connections,
     listen: String,
@@ -103,6 +106,9 @@ impl Ear {
             .ok()?
             .ok()?;
         self.is_heard(&greeting, heard).await?;
+        if self.is_same {
+            self.connections.are_direct();
+        }
         self.waiting.hear(true);
         while !has_ended(&mut passed_on, LOOK).await && is_there(&client).await {}
         Some(())

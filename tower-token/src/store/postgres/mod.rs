@@ -264,9 +264,9 @@ impl ByteStore for PostgresStore {
         let _pass = self.pass().await?;
         let (limit, ttl) = (rows::count(limit), millis(ttl));
         let params = [number(&limit), number(&ttl)];
-        let claimed = written(&self.connections.tell(&self.sql.claim_due, &params).await?)?;
+        // Before: what is claimed is waited for by nobody else.
         self.clean().await;
-        Ok(claimed)
+        written(&self.connections.tell(&self.sql.claim_due, &params).await?)
     }
 
     async fn purge(&self, key: &RowKey, version: Version) -> Result<bool, StoreError> {
