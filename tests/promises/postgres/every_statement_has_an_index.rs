@@ -73,7 +73,7 @@ async fn each_of_them() {
         ("rows_pkey", "WHERE key = $1 AND version = $6"),
         ("rows_pkey", "DELETE FROM \"tower_token\".rows"),
         ("rows_due", "FOR UPDATE SKIP LOCKED"),
-        ("rows_announced", "pg_visible_in_snapshot"),
+        ("rows_announced", "pg_snapshot_xip"),
         (
             "leases_pkey",
             "DELETE FROM \"tower_token\".leases WHERE key = $1",

@@ -110,16 +110,27 @@ impl Statements {
             ),
             purge: format!("DELETE FROM {of}.rows WHERE key = $1 AND version = $2 RETURNING 1"),
             new_era: format!("INSERT INTO {of}.era (number) VALUES ($1) ON CONFLICT DO NOTHING"),
-            // The snapshot is that of this very statement: what it does not show is seen later.
+            // The snapshot is that of this very statement: what it does not show is seen later. New
+            // are those who began after the old one was taken, and those who were under way then.
+            // Not all since the oldest of these: it may be under way for days.
             changes: format!(
                 "WITH {place}
                 SELECT pg_is_in_recovery(), key, version, due, bytes, started, era, seen::text
                 FROM place LEFT JOIN LATERAL (
-                    SELECT key, version, due, bytes FROM {of}.rows
-                    WHERE started = $1 AND era = $2
-                        AND announced >= pg_snapshot_xmin($3::pg_snapshot)
-                        AND announced < pg_snapshot_xmax(seen)
-                        AND NOT pg_visible_in_snapshot(announced, $3::pg_snapshot)
+                    (
+                        SELECT key, version, due, bytes FROM {of}.rows
+                        WHERE started = $1 AND era = $2
+                            AND announced >= pg_snapshot_xmax($3::pg_snapshot)
+                            AND announced < pg_snapshot_xmax(seen)
+                        ORDER BY announced LIMIT $4
+                    ) UNION ALL (
+                        SELECT late.* FROM pg_snapshot_xip($3::pg_snapshot) AS was(under_way)
+                        CROSS JOIN LATERAL (
+                            SELECT key, version, due, bytes FROM {of}.rows
+                            WHERE started = $1 AND era = $2 AND announced = was.under_way
+                            ORDER BY announced LIMIT $4
+                        ) AS late
+                    )
                     LIMIT $4
                 ) AS told ON true"
             ),
