@@ -9,8 +9,8 @@ use crate::error::{Error, ErrorKind};
 use crate::store::KeyRing;
 use crate::store::contract::suite::{Outcome, Suite};
 use crate::store::contract::{
-    Announce, ByteStore, Cursor, Durability, Expected, Group, RowKey, SaveOutcome, SealedRow,
-    StoreErrorKind, Version,
+    Announce, ByteStore, Cursor, Expected, Group, RowKey, SaveOutcome, SealedRow, StoreErrorKind,
+    Version,
 };
 use crate::store::keyset::Keyset;
 use crate::store::memory::MemoryStore;
@@ -478,7 +478,7 @@ async fn an_acknowledged_write_survives_what_it_does_in_the_lesser_of_both() {
     let disk = SledStore::open(folder.path()).await.unwrap();
     let moving = MovingStore::new(MemoryStore::new(), disk);
     add(&moving, Keyset::row_key(), "keyset").await;
-    assert_eq!(moving.durability(), Durability::Memory);
+    assert_eq!(moving.durability(), crate::Durability::Memory);
     moving.run().await.unwrap();
-    assert_eq!(moving.durability(), Durability::Disk);
+    assert_eq!(moving.durability(), crate::Durability::Disk);
 }
