@@ -240,7 +240,7 @@ impl<A: ByteStore, B: ByteStore> Moving<'_, A, B> {
             let is_reserved = arriving(to, &key, reserved).await?.is_some();
             Ok::<_, StoreError>((is_reserved, from.load(&key).await?))
         };
-        let Ok(ready) = timeout(PAUSE, ready).await else {
+        let Some(ready) = timeout(PAUSE, ready).await.ok() else {
             return Ok(false);
         };
         let (true, Some(row)) = ready? else {
