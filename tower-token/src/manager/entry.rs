@@ -68,6 +68,8 @@ pub(super) enum Look {
     NoAccount,
     /// Nothing known, or disconnected: the store may know more.
     Unknown,
+    /// It has to be found in the store once more.
+    Doubted,
 }
 
 enum Selected<'a> {

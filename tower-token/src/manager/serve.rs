@@ -10,6 +10,7 @@ use pin_project_lite::pin_project;
 
 use super::entry::Look;
 use super::flight::Need;
+use super::refresh::kept_changing;
 use super::slot::{Refusal, Slot};
 use super::state::{
     account_left_out, needs_reauth, not_connected, several_accounts, unknown_account,
@@ -79,6 +80,7 @@ impl Shared {
                 | Look::Spent
                 | Look::Absent
                 | Look::NoAccount
+                | Look::Doubted
                 | Look::Unknown => Attached::Wait,
             })
         });
@@ -112,11 +114,6 @@ impl Shared {
             self.confirm(&slot, deadline.as_mut()).await?;
         }
         loop {
-            // Since it was looked at: nobody is sent away for that.
-            if slot.is_doubted() && doubts < MAX_DOUBTS {
-                (loaded, doubts) = (true, doubts + 1);
-                self.confirm(&slot, deadline.as_mut()).await?;
-            }
             // What it finds is looked at before anything is waited for: it would be kept meanwhile.
             let replace = match slot.look(self.clock.now(), wanted) {
                 Look::Usable { token, due } => {
@@ -138,6 +135,13 @@ impl Shared {
                 {
                     None
                 }
+                // Since it was looked at: nobody is sent away for that.
+                Look::Doubted if doubts < MAX_DOUBTS => {
+                    (loaded, doubts) = (true, doubts + 1);
+                    self.confirm(&slot, deadline.as_mut()).await?;
+                    continue;
+                }
+                Look::Doubted => return Err(kept_changing()),
                 Look::Spent => return Err(needs_reauth()),
                 Look::Absent => return Err(account_left_out()),
                 Look::NoAccount => return Err(unknown_account()),

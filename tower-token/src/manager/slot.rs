@@ -80,10 +80,13 @@ impl Slot {
 
     pub(super) fn look(&self, now: Timestamp, wanted: Wanted<'_>) -> Look {
         let offer = self.current.load();
-        let offer = offer.as_deref().filter(|offer| !offer.doubted);
-        match offer.map(|offer| &offer.current) {
-            Some(Current::Live(entry)) => entry.look(now, wanted),
-            Some(Current::Ended { .. }) | None => Look::Unknown,
+        let Some(offer) = offer.as_deref() else {
+            return Look::Unknown;
+        };
+        match &offer.current {
+            Current::Live(_) if offer.doubted => Look::Doubted,
+            Current::Live(entry) => entry.look(now, wanted),
+            Current::Ended { .. } => Look::Unknown,
         }
     }
 
@@ -416,6 +419,19 @@ mod tests {
         assert_eq!(served(&slot), Some(Serial { epoch: 1, issue: 2 }));
         slot.publish(&record(2, 1));
         assert_eq!(served(&slot), Some(Serial { epoch: 2, issue: 1 }));
+    }
+
+    #[test]
+    fn what_is_doubted_is_not_taken_for_nobody_and_stays_refused() {
+        let slot = slot();
+        let look = || slot.look(NOW, Wanted::of(None));
+        slot.publish(&record(1, 1));
+        slot.refuse(Serial { epoch: 1, issue: 1 }, Which::Only, NOW);
+        slot.doubt();
+        assert_eq!(served(&slot), None);
+        assert!(matches!(look(), Look::Doubted));
+        slot.publish(&record(1, 1));
+        assert!(matches!(look(), Look::Replace { .. }));
     }
 
     #[test]
