@@ -478,7 +478,13 @@ async fn an_acknowledged_write_survives_what_it_does_in_the_lesser_of_both() {
     let disk = SledStore::open(folder.path()).await.unwrap();
     let moving = MovingStore::new(MemoryStore::new(), disk);
     add(&moving, Keyset::row_key(), "keyset").await;
-    assert_eq!(moving.durability(), crate::Durability::Memory);
+    assert_eq!(
+        moving.durability(),
+        crate::store::contract::Durability::Memory
+    );
     moving.run().await.unwrap();
-    assert_eq!(moving.durability(), crate::Durability::Disk);
+    assert_eq!(
+        moving.durability(),
+        crate::store::contract::Durability::Disk
+    );
 }
