@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tests::BoxError;
-use tests::fleet::{CHILD, Process, Service, Setting, Store, Through, member};
+use tests::fleet::{Process, Service, Setting, Store, Through, start};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinSet;
@@ -41,20 +41,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match arguments[..] {
-        [CHILD] => member::run().map(|()| true),
-        _ => options(&arguments).and_then(|options| both(&options)),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    start(|arguments| both(&options(arguments)?))
 }
 
 fn options(arguments: &[&str]) -> Result<Options, BoxError> {

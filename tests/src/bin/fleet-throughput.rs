@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::BoxError;
-use tests::fleet::{CHILD, Process, Service, Setting, Store, Through, member};
+use tests::fleet::{Process, Service, Setting, Store, Through, start};
 use tokio::time::Instant;
 use tower_token::testkit::AuthServer;
 
@@ -31,20 +31,7 @@ struct Options {
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match arguments[..] {
-        [CHILD] => member::run().map(|()| true),
-        _ => options(&arguments).and_then(|options| measure(&options)),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    start(|arguments| measure(&options(arguments)?))
 }
 
 fn options(arguments: &[&str]) -> Result<Options, BoxError> {

@@ -26,7 +26,7 @@ mod fleet;
 use std::process::ExitCode;
 
 use tests::BoxError;
-use tests::fleet::{CHILD, Store, member};
+use tests::fleet::{Store, start};
 
 use self::chaos::{Options, chaos};
 
@@ -34,20 +34,7 @@ const USAGE: &str = "usage: fleet-chaos [--store postgres] [--processes P] [--gr
      [--seed S]";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match arguments[..] {
-        [CHILD] => member::run().map(|()| true),
-        _ => options(&arguments).and_then(|options| chaos(&options)),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    start(|arguments| chaos(&options(arguments)?))
 }
 
 fn options(arguments: &[&str]) -> Result<Options, BoxError> {

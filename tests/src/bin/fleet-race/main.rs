@@ -24,7 +24,7 @@ mod round;
 use std::process::ExitCode;
 
 use tests::BoxError;
-use tests::fleet::{CHILD, Store, Through, member};
+use tests::fleet::{Store, Through, start};
 
 use self::race::{Options, race};
 
@@ -32,20 +32,7 @@ const USAGE: &str = "usage: fleet-race [--store postgres] [--processes P] [--gra
      [--storage-ms MS] [--through pgbouncer]";
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let done = match arguments[..] {
-        [CHILD] => member::run().map(|()| true),
-        _ => options(&arguments).and_then(|options| race(&options)),
-    };
-    match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            println!("{error}");
-            ExitCode::FAILURE
-        }
-    }
+    start(|arguments| race(&options(arguments)?))
 }
 
 fn options(arguments: &[&str]) -> Result<Options, BoxError> {
