@@ -26,13 +26,14 @@ struct Service {
     clock: ManualClock,
     renewed: Arc<Mutex<Vec<(Timestamp, String, usize)>>>,
     instance: usize,
+    takes: Duration,
 }
 
 impl Refresher for Service {
     async fn refresh(&self, request: RefreshRequest<'_>) -> Result<TokenResponse, RefreshError> {
         let subject = request.grant().key().subject().to_owned();
         let (now, instance) = (self.clock.now(), self.instance);
-        tokio::time::sleep(STEP).await;
+        tokio::time::sleep(self.takes).await;
         self.renewed.lock().push((now, subject, instance));
         Ok(tokens(&self.clock))
     }
@@ -47,15 +48,26 @@ fn tokens(clock: &ManualClock) -> TokenResponse {
 
 /// Renews what is due with four instances, and tells when each grant was, and by whom.
 async fn renewed(rate: Option<u32>, span: Duration) -> Vec<(Timestamp, String, usize)> {
+    renewed_by(4, STEP, rate, span).await
+}
+
+/// The same with as many instances, where an exchange `takes` so long.
+async fn renewed_by(
+    instances: usize,
+    takes: Duration,
+    rate: Option<u32>,
+    span: Duration,
+) -> Vec<(Timestamp, String, usize)> {
     let clock = ManualClock::new();
     let rows = MemoryStore::with_clock(clock.clone());
     let (ring, books) = (KeyRing::generate().unwrap(), Arc::default());
     let mut fleet: Vec<TokenManager> = Vec::new();
-    for instance in 0..4 {
+    for instance in 0..instances {
         let service = Service {
             clock: clock.clone(),
             renewed: Arc::clone(&books),
             instance,
+            takes,
         };
         let mut provider = Provider::new("idle", service).allow_origin(API);
         if let Some(rate) = rate {
@@ -118,6 +130,7 @@ async fn who_takes_turns_keeps_nobody_else_waiting() {
         clock: clock.clone(),
         renewed: Arc::clone(&books),
         instance,
+        takes: STEP,
     };
     let slow = Provider::new("slow", service(0)).max_renewals_per_second(1);
     let manager = TokenManager::builder()
@@ -148,4 +161,20 @@ async fn who_takes_turns_keeps_nobody_else_waiting() {
     let books = books.lock();
     let waited = books.iter().position(|(_, user, _)| user == "ada").unwrap();
     assert!(waited == 0 && books.len() < GRANTS, "{waited}");
+}
+
+/// One works alone until the others begin, within a minute; then all do.
+#[tokio::test(start_paused = true)]
+async fn several_are_done_sooner_than_one() {
+    let took = async |instances| {
+        let (takes, span) = (Duration::from_secs(3), Duration::from_secs(300));
+        let renewed = renewed_by(instances, takes, None, span).await;
+        let at = |pick: fn(Timestamp, Timestamp) -> Timestamp| {
+            renewed.iter().map(|(at, ..)| *at).reduce(pick).unwrap()
+        };
+        assert_eq!(renewed.len(), GRANTS);
+        at(Timestamp::max).since(at(Timestamp::min))
+    };
+    let (one, four) = (took(1).await, took(4).await);
+    assert!(four < one * 3 / 4, "{four:?} {one:?}");
 }
