@@ -46,55 +46,71 @@ fn tokens(clock: &ManualClock) -> TokenResponse {
         .refresh_token_expires_in(4 * DAY)
 }
 
-/// Renews what is due with four instances, and tells when each grant was, and by whom.
-async fn renewed(rate: Option<u32>, span: Duration) -> Vec<(Timestamp, String, usize)> {
-    renewed_by(4, STEP, rate, span).await
-}
-
-/// The same with as many instances, where an exchange `takes` so long.
-async fn renewed_by(
+/// Instances of one service, with grants that are all due.
+struct Fleet {
     instances: usize,
+    grants: usize,
+    /// How long an exchange takes.
     takes: Duration,
     rate: Option<u32>,
-    span: Duration,
-) -> Vec<(Timestamp, String, usize)> {
-    let clock = ManualClock::new();
-    let rows = MemoryStore::with_clock(clock.clone());
-    let (ring, books) = (KeyRing::generate().unwrap(), Arc::default());
-    let mut fleet: Vec<TokenManager> = Vec::new();
-    for instance in 0..instances {
-        let service = Service {
-            clock: clock.clone(),
-            renewed: Arc::clone(&books),
-            instance,
-            takes,
-        };
-        let mut provider = Provider::new("idle", service).allow_origin(API);
-        if let Some(rate) = rate {
-            provider = provider.max_renewals_per_second(rate);
+}
+
+impl Default for Fleet {
+    fn default() -> Self {
+        Self {
+            instances: 4,
+            grants: GRANTS,
+            takes: STEP,
+            rate: None,
         }
-        let store = SealedStore::open_shared(Connection::to(&rows), ring.clone());
-        let manager = TokenManager::builder()
-            .store(store.await.unwrap())
-            .provider(provider)
-            .clock(clock.clone());
-        fleet.push(manager.build().await.unwrap());
     }
-    for user in 0..GRANTS {
-        let key = GrantKey::new("idle", user.to_string());
-        fleet[0].connect(&key, tokens(&clock)).await.unwrap();
+}
+
+impl Fleet {
+    /// When each grant was renewed within so much time, and by whom.
+    async fn renewed_within(self, span: Duration) -> Vec<(Timestamp, String, usize)> {
+        let clock = ManualClock::new();
+        let rows = MemoryStore::with_clock(clock.clone());
+        let (ring, books) = (KeyRing::generate().unwrap(), Arc::default());
+        let mut managers: Vec<TokenManager> = Vec::new();
+        for instance in 0..self.instances {
+            let service = Service {
+                clock: clock.clone(),
+                renewed: Arc::clone(&books),
+                instance,
+                takes: self.takes,
+            };
+            let mut provider = Provider::new("idle", service).allow_origin(API);
+            if let Some(rate) = self.rate {
+                provider = provider.max_renewals_per_second(rate);
+            }
+            let store = SealedStore::open_shared(Connection::to(&rows), ring.clone());
+            let manager = TokenManager::builder()
+                .store(store.await.unwrap())
+                .provider(provider)
+                .clock(clock.clone());
+            managers.push(manager.build().await.unwrap());
+        }
+        for user in 0..self.grants {
+            let key = GrantKey::new("idle", user.to_string());
+            managers[0].connect(&key, tokens(&clock)).await.unwrap();
+        }
+        clock.advance(7 * DAY / 2);
+        for _ in 0..span.as_millis() / STEP.as_millis() {
+            clock.advance(STEP);
+            tokio::time::sleep(STEP).await;
+        }
+        let mut renewed = books.lock().clone();
+        renewed.sort();
+        renewed
     }
-    clock.advance(7 * DAY / 2);
-    for _ in 0..span.as_millis() / STEP.as_millis() {
-        clock.advance(STEP);
-        tokio::time::sleep(STEP).await;
-    }
-    books.lock().clone()
 }
 
 #[tokio::test(start_paused = true)]
 async fn no_grant_is_renewed_twice() {
-    let renewed = renewed(None, Duration::from_secs(130)).await;
+    let renewed = Fleet::default()
+        .renewed_within(Duration::from_secs(130))
+        .await;
     let mut by_user = BTreeMap::new();
     for (_, user, _) in &renewed {
         *by_user.entry(user.clone()).or_insert(0) += 1;
@@ -103,11 +119,15 @@ async fn no_grant_is_renewed_twice() {
     assert!(by_user.values().all(|times| *times == 1));
 }
 
+/// More than one of them claims at its start, so that they wait for the same turns.
 #[tokio::test(start_paused = true)]
 async fn all_instances_together_keep_to_the_rate_and_take_turns() {
-    let mut renewed = renewed(Some(RATE), Duration::from_secs(240)).await;
-    renewed.sort();
-    assert_eq!(renewed.len(), GRANTS);
+    let fleet = Fleet {
+        grants: 3 * GRANTS,
+        rate: Some(RATE),
+        ..Fleet::default()
+    };
+    let renewed = fleet.renewed_within(Duration::from_secs(240)).await;
     let instances: BTreeSet<_> = renewed.iter().map(|of| of.2).collect();
     assert!(instances.len() > 1, "{instances:?}");
     let second = Duration::from_secs(1);
@@ -118,6 +138,20 @@ async fn all_instances_together_keep_to_the_rate_and_take_turns() {
         // What a sweeper takes at once may fall on either side of a second.
         assert!(within.count() <= (RATE + 1) as usize);
     }
+}
+
+/// What had no turn is gone on with when its claims end, and not a whole round after that.
+#[tokio::test(start_paused = true)]
+async fn one_instance_uses_three_quarters_of_the_rate() {
+    let fleet = Fleet {
+        instances: 1,
+        rate: Some(RATE),
+        ..Fleet::default()
+    };
+    let (starts_within, round) = (60, 61);
+    let rounds = GRANTS as u64 / (45 * u64::from(RATE)) + 1;
+    let span = Duration::from_secs(starts_within + rounds * round);
+    assert_eq!(fleet.renewed_within(span).await.len(), GRANTS);
 }
 
 /// One provider's grants wait for their turn for minutes; another's are renewed at once.
@@ -167,13 +201,14 @@ async fn who_takes_turns_keeps_nobody_else_waiting() {
 #[tokio::test(start_paused = true)]
 async fn several_are_done_sooner_than_one() {
     let took = async |instances| {
-        let (takes, span) = (Duration::from_secs(3), Duration::from_secs(300));
-        let renewed = renewed_by(instances, takes, None, span).await;
-        let at = |pick: fn(Timestamp, Timestamp) -> Timestamp| {
-            renewed.iter().map(|(at, ..)| *at).reduce(pick).unwrap()
+        let fleet = Fleet {
+            instances,
+            takes: Duration::from_secs(3),
+            ..Fleet::default()
         };
+        let renewed = fleet.renewed_within(Duration::from_secs(300)).await;
         assert_eq!(renewed.len(), GRANTS);
-        at(Timestamp::max).since(at(Timestamp::min))
+        renewed[GRANTS - 1].0.since(renewed[0].0)
     };
     let (one, four) = (took(1).await, took(4).await);
     assert!(four < one * 3 / 4, "{four:?} {one:?}");

@@ -21,10 +21,13 @@ use crate::store::{Expected, Found, RowKey, SaveOutcome, Version};
 const EVERY: Duration = Duration::from_secs(60);
 /// A row that was claimed is left to its claimer for so long.
 const CLAIM: Duration = Duration::from_secs(60);
-/// What was not begun by then is left for whoever claims it next.
-const BEGUN_WITHIN: Duration = Duration::from_secs(30);
+/// What was not begun by then is left for whoever claims it next: the rest of the claim is for
+/// the exchange.
+const BEGUN_WITHIN: Duration = Duration::from_secs(45);
 /// How many renewals of one provider wait for their turn.
 const WAITING: usize = 1_024;
+/// When a sweep that left something goes on, after its claims have ended.
+const AFTER: Duration = Duration::from_secs(1);
 /// Small, so that several instances find something to do.
 const BATCH: usize = 32;
 /// For how many rounds after a start so many batches are taken at a time.
@@ -111,18 +114,38 @@ async fn sweep_on(manager: Weak<Shared>, mut stop: watch::Receiver<bool>) {
         };
         let runtime = shared.runtime.clone();
         let sweep = Arc::clone(&shared);
+        let began = shared.clock.now();
         let swept = runtime.spawn(async move { sweep.sweep_due(batches).await });
-        // A store that fails or panics now may work next time.
-        if let Ok(Err(error)) = swept.await
-            && error.kind() == ErrorKind::Unsupported
-        {
-            // This one never will.
-            shared.emit_to_all(&EventKind::NotSwept);
-            return;
-        }
         rounds = (rounds + 1).min(SMEARED);
-        // Of several instances not always the same one is first.
-        wait = EVERY - EVERY / 4 * u32::from(jitter()) / 255;
+        wait = match swept.await {
+            Ok(Err(error)) if error.kind() == ErrorKind::Unsupported => {
+                // It never will be.
+                shared.emit_to_all(&EventKind::NotSwept);
+                return;
+            }
+            // Nobody else can have it before.
+            Ok(Ok(Swept::Left)) => {
+                let passed = shared.clock.now().since(began);
+                CLAIM.saturating_sub(passed) + AFTER
+            }
+            // A store that fails or panics now may work next time. Of several instances not
+            // always the same one is first.
+            _ => EVERY - EVERY / 4 * u32::from(jitter()) / 255,
+        };
+    }
+}
+
+/// Whether a sweep was through with what it claimed.
+#[derive(Debug, PartialEq, Eq)]
+enum Swept {
+    All,
+    /// Some had no turn while they were claimed.
+    Left,
+}
+
+impl Swept {
+    fn and(self, other: Self) -> Self {
+        if self == Self::All { other } else { self }
     }
 }
 
@@ -141,8 +164,9 @@ struct Visit {
 impl Shared {
     /// Does what is due by the store's index. Renewals that have to take turns come last, side by
     /// side for each provider: nothing else waits for them.
-    async fn sweep_due(self: &Arc<Self>, batches: usize) -> Result<(), Error> {
+    async fn sweep_due(self: &Arc<Self>, batches: usize) -> Result<Swept, Error> {
         let mut in_turn = HashMap::<_, Vec<_>>::new();
+        let mut swept = Swept::All;
         for _ in 0..batches {
             if self.is_shut_down() {
                 break;
@@ -157,26 +181,27 @@ impl Shared {
                 // Filed by an instance that knows more of its provider: left to that one.
                 .filter(|visit| visit.next.is_some());
             let (paced, at_once) = visits.partition(|visit| self.is_paced(visit));
-            self.work_on(at_once, Some(BEGUN_WITHIN)).await;
+            swept = swept.and(self.work_on(at_once, Some(BEGUN_WITHIN)).await.1);
             for visit in paced {
                 let provider = visit.record.grant.key.provider().to_owned();
                 let waiting = in_turn.entry(provider).or_default();
-                // The rest is found again.
                 if waiting.len() < WAITING {
                     waiting.push(visit);
+                } else {
+                    swept = Swept::Left;
                 }
             }
         }
         let in_turn = in_turn.into_values().map(|visits| {
             let shared = Arc::clone(self);
-            let work = async move { shared.work_on(visits, Some(BEGUN_WITHIN)).await };
+            let work = async move { shared.work_on(visits, Some(BEGUN_WITHIN)).await.1 };
             self.runtime.spawn(work)
         });
         for work in in_turn.collect::<Vec<_>>() {
             // One that panicked has nothing to tell; its rows are claimed again.
-            let _ = work.await;
+            swept = swept.and(work.await.unwrap_or(Swept::Left));
         }
-        Ok(())
+        Ok(swept)
     }
 
     /// Whether its turn has to be waited for.
@@ -205,7 +230,7 @@ impl Shared {
                 }
             }
             let items = if act {
-                self.work_on(visits, None).await
+                self.work_on(visits, None).await.0
             } else {
                 visits.iter().filter_map(|visit| visit.item(None)).collect()
             };
@@ -243,13 +268,13 @@ impl Shared {
         self: &Arc<Self>,
         visits: Vec<Visit>,
         within: Option<Duration>,
-    ) -> Vec<SweepItem> {
+    ) -> (Vec<SweepItem>, Swept) {
         let (mut items, mut tickets) = (Vec::new(), Tickets::default());
         let began = self.clock.now();
         let mut visits: VecDeque<_> = visits.into_iter().filter(Visit::needs_work).collect();
         while !visits.is_empty() && !self.is_shut_down() {
             if within.is_some_and(|within| self.clock.now().since(began) > within) {
-                break;
+                return (items, Swept::Left);
             }
             let mut tasks = Vec::new();
             while tasks.len() < AT_ONCE
@@ -270,7 +295,7 @@ impl Shared {
                 items.extend(task.await.ok().flatten());
             }
         }
-        items
+        (items, Swept::All)
     }
 
     /// Waits for its turn.
