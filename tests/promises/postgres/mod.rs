@@ -1,5 +1,6 @@
 //! The store in PostgreSQL, before a real server.
 
+mod a_standby_is_waited_for;
 mod certificates_are_checked;
 mod changes_outlive_long_transactions;
 mod connections_may_break;

@@ -2,44 +2,119 @@
 
 use std::sync::Arc;
 
-use tests::postgres::{Server, sql};
-use tokio::task::JoinSet;
+use tests::postgres::{Pooler, Server, sql};
+use tokio::task::{JoinHandle, JoinSet};
 use tower_token::{Announce, ByteStore, Expected, PostgresStore};
 
-use super::{Sealed, key};
+use super::{Sealed, key, open, saved, shown};
 
-const SAVES: u8 = 12;
+const LOADS: u8 = 12;
+const ASLEEP: &str = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+const WAITING: &str = "select count(*) from pg_stat_activity
+    where state = 'active' and wait_event_type = 'Lock'";
+const COMMITTING: &str = "select count(*) from pg_stat_activity
+    where wait_event = 'SyncRep' and application_name = 'tower-token'";
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_save_that_was_dropped_does_not_wait_for_a_lock() {
-    let server = Server::start().await.unwrap();
-    let sealed = Sealed::rows().await;
-    let store = PostgresStore::builder(server.url());
-    let store = Arc::new(store.open().await.unwrap());
-    let url = server.url();
-    // It hears itself: there is no pooler.
+/// It hears itself: there is no pooler.
+async fn hears_itself(url: &str) {
     let greeted = "select count(*) from pg_stat_activity
         where state = 'idle' and query like 'SELECT pg_notify%'";
-    while sql(&url, greeted).await.unwrap() != "1" {}
-    let holder = tokio::spawn({
-        let url = url.clone();
-        let hold = "begin; lock table tower_token.rows in access exclusive mode;
-            select pg_sleep(600)";
-        async move { sql(&url, hold).await }
+    while sql(url, greeted).await.unwrap() != "1" {}
+}
+
+/// Until `statement` gives `answer`.
+async fn until(url: &str, statement: &str, answer: impl ToString) {
+    while sql(url, statement).await.unwrap() != answer.to_string() {}
+}
+
+/// Does so much, and stays in its transaction.
+async fn hold(url: &str, lock: &str) -> JoinHandle<()> {
+    let (statements, holder) = (
+        format!("begin; {lock}; select pg_sleep(600)"),
+        url.to_owned(),
+    );
+    let holding = tokio::spawn(async move {
+        sql(&holder, &statements).await.unwrap();
     });
-    let asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
-    while sql(&url, asleep).await.unwrap() != "1" {}
-    let waiting = "select count(*) from pg_stat_activity
-        where state = 'active' and wait_event_type = 'Lock'";
+    until(url, ASLEEP, 1).await;
+    holding
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_that_was_dropped_does_not_wait_for_a_lock() {
+    let server = Server::start().await.unwrap();
+    let store = Arc::new(open(&server).await);
+    let url = server.url();
+    hears_itself(&url).await;
+    let holder = hold(&url, "lock table tower_token.rows in access exclusive mode").await;
+    let mut loads = JoinSet::new();
+    for id in 1..=LOADS {
+        let store = store.clone();
+        loads.spawn(async move { store.load(&key(id)).await });
+    }
+    until(&url, WAITING, LOADS).await;
+    loads.shutdown().await;
+    // The lock is still held: only their end takes them away.
+    until(&url, WAITING, 0).await;
+    assert_eq!(sql(&url, ASLEEP).await.unwrap(), "1");
+    holder.abort();
+}
+
+/// Behind a pooler, and to where nobody listens, too.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_save_waits_for_a_row_no_longer_than_its_caller() {
+    let server = Server::start().await.unwrap();
+    let pooler = Pooler::start(&server.url()).await.unwrap();
+    let sealed = Sealed::rows().await;
+    let row = || sealed.of(Announce::EveryoneAtOnce);
+    let store = PostgresStore::builder(pooler.url()).without_listening();
+    let store = store.max_connections(1).open().await.unwrap();
+    let version = saved(store.save(&key(1), row(), Expected::Absent).await.unwrap());
+    let url = server.url();
+    let holder = hold(&url, "select 1 from tower_token.rows for update").await;
+    let error = store.save(&key(1), row(), Expected::Version(version)).await;
+    let error = error.unwrap_err();
+    assert!(
+        shown(&error).contains("locked by another"),
+        "{}",
+        shown(&error)
+    );
+    assert_eq!(sql(&url, WAITING).await.unwrap(), "0");
+    let end = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'";
+    sql(&url, end).await.unwrap();
+    assert!(holder.await.is_err());
+    until(&url, ASLEEP, 0).await;
+    let version = Expected::Version(version);
+    saved(store.save(&key(1), row(), version).await.unwrap());
+    // Nothing of it stays with the connection.
+    assert_eq!(sql(&pooler.url(), "show lock_timeout").await.unwrap(), "0");
+}
+
+/// A save that waits for a standby cannot be ended, so that no more are begun at some time.
+#[tokio::test(flavor = "multi_thread")]
+async fn saves_that_nobody_waits_for_are_bounded() {
+    let server = Server::start().await.unwrap();
+    let sealed = Sealed::rows().await;
+    let row = || sealed.of(Announce::Nobody);
+    let store = PostgresStore::builder(server.url());
+    let store = Arc::new(store.max_connections(2).open().await.unwrap());
+    let url = server.url();
+    hears_itself(&url).await;
+    server.await_standby().await.unwrap();
     let mut saves = JoinSet::new();
-    for id in 1..=SAVES {
-        let (store, row) = (store.clone(), sealed.of(Announce::EveryoneAtOnce));
+    for id in 1..=2 {
+        let (store, row) = (store.clone(), row());
         saves.spawn(async move { store.save(&key(id), row, Expected::Absent).await });
     }
-    while sql(&url, waiting).await.unwrap() != SAVES.to_string() {}
+    until(&url, COMMITTING, 2).await;
     saves.shutdown().await;
-    // The lock is still held: only their end takes them away.
-    while sql(&url, waiting).await.unwrap() != "0" {}
-    assert_eq!(sql(&url, asleep).await.unwrap(), "1");
-    holder.abort();
+    let error = store.save(&key(3), row(), Expected::Absent).await;
+    assert!(shown(&error.unwrap_err()).contains("standby"));
+    // Others are not kept waiting.
+    assert_eq!(store.load(&key(3)).await.unwrap(), None);
+    assert_eq!(sql(&url, COMMITTING).await.unwrap(), "2");
+
+    server.await_nobody().await.unwrap();
+    until(&url, COMMITTING, 0).await;
+    while store.save(&key(3), row(), Expected::Absent).await.is_err() {}
 }

@@ -95,6 +95,42 @@ impl Server {
         self.run().await
     }
 
+    /// From now on it answers no commit: it waits for a synchronous standby that is not there.
+    pub async fn await_standby(&self) -> Result<(), BoxError> {
+        self.standbys("'nobody'").await?;
+        // It is set by another process of the server, a moment later.
+        let url = self.url();
+        loop {
+            let mut commit = tokio::spawn({
+                let url = url.clone();
+                async move { sql(&url, "create table probe(); drop table probe").await }
+            });
+            loop {
+                let ended = tokio::time::timeout(POLL, &mut commit).await;
+                if let Ok(ended) = ended {
+                    ended??;
+                    break;
+                }
+                let waits = "select count(*) from pg_stat_activity where wait_event = 'SyncRep'";
+                if sql(&url, waits).await? != "0" {
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    /// What waited for the standby is committed.
+    pub async fn await_nobody(&self) -> Result<(), BoxError> {
+        self.standbys("''").await
+    }
+
+    async fn standbys(&self, names: &str) -> Result<(), BoxError> {
+        let set = format!("alter system set synchronous_standby_names = {names}");
+        sql(&self.url(), &set).await?;
+        sql(&self.url(), "select pg_reload_conf()").await?;
+        Ok(())
+    }
+
     /// What it wrote into its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()

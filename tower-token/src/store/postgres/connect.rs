@@ -24,6 +24,8 @@ const STATEMENT: Duration = Duration::from_secs(10);
 const BATCH: Duration = Duration::from_secs(300);
 /// How many statements that nobody waits for are ended at once.
 const ENDED_AT_ONCE: usize = 4;
+/// How long a save that nobody waits for is left to itself before it is forgotten here.
+const LEFT_FOR: Duration = Duration::from_secs(300);
 
 /// A value and its type: with it a statement needs no round trip to be prepared, and leaves
 /// nothing on the server that a pooler would have to know.
@@ -57,6 +59,7 @@ impl Connections {
             tls,
             is_direct: AtomicBool::new(false),
             at_once: Semaphore::new(ENDED_AT_ONCE),
+            saves: Arc::new(Semaphore::new(max.max(1))),
         });
         Ok(Self { pool, ends })
     }
@@ -87,12 +90,27 @@ impl Connections {
         lent.tell(sql, params).await
     }
 
+    /// A save, which is sent once, and never ended: one that waits for a standby is done already,
+    /// and its end would show what the standby does not have.
+    pub(super) async fn save(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Failed> {
+        if self.ends.saves.available_permits() == 0 {
+            return Err(Failed::Refused(plain(
+                "saves before this one are still under way: see what PostgreSQL waits for, as for \
+                 a synchronous standby that is gone",
+            )));
+        }
+        let mut lent = self.lend().await.map_err(Failed::Refused)?;
+        lent.is_save = true;
+        lent.tell(sql, params).await
+    }
+
     pub(super) async fn lend(&self) -> Result<Lent, StoreError> {
         match timeout(CONNECTION, self.pool.get()).await {
             Ok(Ok(connection)) => Ok(Lent {
                 connection: Some(connection),
                 ends: Arc::clone(&self.ends),
                 is_busy: false,
+                is_save: false,
                 is_spoilt: false,
             }),
             Ok(Err(error)) => Err(no_connection(error)),
@@ -116,6 +134,7 @@ pub(super) struct Lent {
     connection: Option<Object>,
     ends: Arc<Ends>,
     is_busy: bool,
+    is_save: bool,
     is_spoilt: bool,
 }
 
@@ -158,7 +177,9 @@ impl Drop for Lent {
         let Some(connection) = self.connection.take() else {
             return;
         };
-        if self.is_busy {
+        if self.is_busy && self.is_save {
+            self.ends.leave(Object::take(connection));
+        } else if self.is_busy {
             Arc::clone(&self.ends).end(Object::take(connection));
         } else if self.is_spoilt {
             drop(Object::take(connection));
@@ -173,9 +194,23 @@ struct Ends {
     /// Nothing is ended through a pooler: not each of them stands it.
     is_direct: AtomicBool,
     at_once: Semaphore,
+    /// For saves that are left, so that there are not ever more of them.
+    saves: Arc<Semaphore>,
 }
 
 impl Ends {
+    fn leave(&self, connection: ClientWrapper) {
+        let place = Arc::clone(&self.saves).try_acquire_owned();
+        let (Ok(place), Ok(runtime)) = (place, Handle::try_current()) else {
+            return;
+        };
+        runtime.spawn(timeout(LEFT_FOR, async move {
+            // Its turn comes after the save.
+            let _ = connection.batch_execute("").await;
+            drop(place);
+        }));
+    }
+
     fn end(self: Arc<Self>, connection: ClientWrapper) {
         if !self.is_direct.load(Ordering::Relaxed) {
             return;

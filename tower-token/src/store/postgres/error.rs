@@ -74,6 +74,7 @@ pub(super) fn unavailable(error: &PgError) -> StoreError {
     let message = match code {
         // What is read-only, and what a replica does not have, as leases.
         Some("25006" | "0A000") => REPLICA,
+        Some("55P03") => "a row is locked by another transaction: see which (pg_locks), and end it",
         Some(_) => "PostgreSQL refused a statement",
         None => "PostgreSQL cannot be reached, or the connection to it broke",
     };

@@ -198,7 +198,7 @@ impl ByteStore for PostgresStore {
             (Some(_), Announce::EveryoneAtOnce) => &self.sql.update_and_tell,
             (Some(_), _) => &self.sql.update,
         };
-        match self.connections.tell(sql, &params).await {
+        match self.connections.save(sql, &params).await {
             Ok(rows) if rows.is_empty() => Ok(SaveOutcome::Conflict),
             Ok(_) => Ok(SaveOutcome::Saved(Version(version))),
             Err(Failed::Refused(error)) => Err(error),

@@ -8,6 +8,10 @@ const NOW: &str = "clock AS MATERIALIZED (
     SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now
 )";
 
+/// No longer than its caller a save waits for a row that another transaction has locked. Of this
+/// statement only, so that a pooler's connection is as it was.
+const SOON: &str = "set_config('lock_timeout', '8s', true) <> ''";
+
 /// What `announced` becomes by a save.
 const ANNOUNCED: &str = "CASE WHEN $5 THEN pg_current_xact_id()";
 
@@ -36,13 +40,13 @@ impl Statements {
         let (of, channel) = (schema.quoted(), schema.name());
         let insert = format!(
             "INSERT INTO {of}.rows (key, version, due, bytes, announced)
-            VALUES ($1, $2, $3, $4, {ANNOUNCED} END)
+            SELECT $1, $2, $3, $4, {ANNOUNCED} END WHERE {SOON}
             ON CONFLICT (key) DO NOTHING RETURNING version"
         );
         let update = format!(
             "UPDATE {of}.rows SET version = $2, due = $3, bytes = $4,
                 announced = {ANNOUNCED} ELSE announced END
-            WHERE key = $1 AND version = $6 RETURNING version"
+            WHERE key = $1 AND version = $6 AND {SOON} RETURNING version"
         );
         // Nothing is told of what was not written.
         let and_tell = |save: &str| {
