@@ -219,6 +219,84 @@ async fn where_changes_were_missed_everything_is_looked_up_again() {
     assert_eq!(there.token(&fleet.key).await, Err(ErrorKind::NotConnected));
 }
 
+/// As a database that crashes, is back for a moment, and is gone again.
+#[tokio::test(start_paused = true)]
+async fn what_was_missed_is_served_while_the_store_is_away_or_fails_closed() {
+    for (on_stale, expected) in [
+        (OnStale::Serve, Ok("a0")),
+        (OnStale::FailClosed, Err(ErrorKind::Store)),
+    ] {
+        let (fleet, api) = (Fleet::new(), Api::default());
+        let (here, there) = fleet.two(on_stale).await;
+        there.connection.forget_cursors(true);
+        fleet.pass(SECOND).await;
+        there.connection.forget_cursors(false);
+        there.connection.cut(true);
+        let asked = || there.token(&fleet.key);
+        assert_eq!(asked().await.as_deref(), expected.as_ref().copied());
+        assert_eq!(there.request(&api, &fleet.key).await, expected.map(|_| ()));
+        // It is still in doubt.
+        here.manager.disconnect(&fleet.key).await.unwrap();
+        fleet.pass(SECOND).await;
+        assert_eq!(asked().await.as_deref(), expected.as_ref().copied());
+        there.connection.cut(false);
+        fleet.pass(SECOND).await;
+        assert_eq!(asked().await, Err(ErrorKind::NotConnected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_known_to_hang_is_waited_for_by_nobody_with_a_good_token() {
+    let fleet = Fleet::new();
+    let (_here, there) = fleet.two(OnStale::Serve).await;
+    there.connection.forget_cursors(true);
+    fleet.pass(SECOND).await;
+    there.connection.hang(true);
+    // A look is given up after five seconds.
+    fleet.pass(6 * SECOND).await;
+    let began = tokio::time::Instant::now();
+    assert_eq!(there.token(&fleet.key).await.as_deref(), Ok("a0"));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_missed_is_looked_up_once_for_all_who_ask() {
+    let fleet = Fleet::new();
+    let (_here, there) = fleet.two(OnStale::Serve).await;
+    there.connection.forget_cursors(true);
+    fleet.pass(SECOND).await;
+    there.connection.forget_cursors(false);
+    fleet.pass(2 * SECOND).await;
+    let before = there.connection.loads();
+    let mut all = tokio::task::JoinSet::new();
+    for _ in 0..1_000 {
+        let (manager, key) = (there.manager.clone(), fleet.key.clone());
+        all.spawn(async move { manager.token(&key).await });
+    }
+    while let Some(token) = all.join_next().await {
+        assert_eq!(token.unwrap().unwrap().expose(), "a0");
+    }
+    assert_eq!(there.connection.loads() - before, 1);
+}
+
+/// What nobody vouches for does not come back where a refresh has failed.
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_comes_to_nothing_gives_nothing_that_nobody_vouches_for() {
+    let fleet = Fleet::new();
+    let (_here, there) = fleet.two(OnStale::FailClosed).await;
+    fleet.clock.advance(HOUR / 2);
+    fleet.pass(SECOND).await;
+    fleet.fake.hold();
+    let waits = tokio::spawn({
+        let (manager, key) = (there.manager.clone(), fleet.key.clone());
+        async move { manager.token_valid_for(&key, HOUR * 3 / 4).await }
+    });
+    fleet.fake.begun(1).await;
+    there.connection.cut(true);
+    fleet.pass(2 * MAX_STALE + SECOND).await;
+    assert!(waits.await.unwrap().is_err());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_refresh_under_way_is_left_alone_where_changes_were_missed() {
     let fleet = Fleet::new();
@@ -283,6 +361,21 @@ async fn a_store_of_one_process_is_not_listened_to() {
         .unwrap();
     fleet.pass(2 * SECOND).await;
     assert_eq!(connection.looks(), 0);
+}
+
+/// What others do is then not listened to.
+#[tokio::test]
+async fn to_fail_closed_takes_a_store_that_was_opened_for_several() {
+    let store = SealedStore::open(MemoryStore::new(), KeyRing::generate().unwrap());
+    let built = TokenManager::builder()
+        .store(store.await.unwrap())
+        .provider(Provider::new("fake", Fake::new(HOUR)).allow_origin(API))
+        .max_stale(MAX_STALE, OnStale::FailClosed)
+        .build()
+        .await;
+    let error = built.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Config);
+    assert!(error.to_string().contains("open_shared"), "{error}");
 }
 
 #[tokio::test]

@@ -6,6 +6,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 use tower_token::{
     ByteStore, Changes, Cursor, Durability, Expected, Group, Lease, LeaseOwner, MemoryStore, Row,
     RowKey, SaveOutcome, SealedRow, SharedStore, StoreError, StoreErrorKind, Version,
@@ -24,9 +26,12 @@ struct State {
     deaf: AtomicBool,
     forgetful: AtomicBool,
     full: AtomicBool,
+    hung: AtomicBool,
     /// In seconds.
     slow: AtomicU64,
+    narrow: Mutex<Option<(Arc<Semaphore>, Duration)>>,
     looks: AtomicUsize,
+    loads: AtomicUsize,
 }
 
 impl Connection {
@@ -41,6 +46,11 @@ impl Connection {
     /// Whether nothing goes through.
     pub fn cut(&self, is_down: bool) {
         self.state.down.store(is_down, SeqCst);
+    }
+
+    /// Whether reads and looks for changes never come back.
+    pub fn hang(&self, is_hung: bool) {
+        self.state.hung.store(is_hung, SeqCst);
     }
 
     /// Whether looks for changes fail, and nothing else does.
@@ -63,9 +73,33 @@ impl Connection {
         self.state.slow.store(seconds, SeqCst);
     }
 
+    /// Lets so many calls through at once, each of which takes so long.
+    pub fn narrow(&self, at_once: usize, each: Duration) {
+        *self.state.narrow.lock() = Some((Arc::new(Semaphore::new(at_once)), each));
+    }
+
+    async fn pass(&self) {
+        let narrow = self.state.narrow.lock().clone();
+        if let Some((at_once, each)) = narrow {
+            let _turn = at_once.acquire().await;
+            tokio::time::sleep(each).await;
+        }
+    }
+
     /// How often changes were asked for.
     pub fn looks(&self) -> usize {
         self.state.looks.load(SeqCst)
+    }
+
+    /// How often a row was asked for.
+    pub fn loads(&self) -> usize {
+        self.state.loads.load(SeqCst)
+    }
+
+    async fn hung(&self) {
+        if self.state.hung.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
     }
 
     fn rows(&self) -> Result<&MemoryStore, StoreError> {
@@ -84,6 +118,9 @@ impl SharedStore for Connection {}
 
 impl ByteStore for Connection {
     async fn load(&self, key: &RowKey) -> Result<Option<Row>, StoreError> {
+        self.state.loads.fetch_add(1, SeqCst);
+        self.hung().await;
+        self.pass().await;
         self.rows()?.load(key).await
     }
 
@@ -96,6 +133,7 @@ impl ByteStore for Connection {
         if self.state.full.load(SeqCst) {
             return Err(failed());
         }
+        self.pass().await;
         self.rows()?.save(key, row, expected).await
     }
 
@@ -105,10 +143,12 @@ impl ByteStore for Connection {
         owner: LeaseOwner,
         ttl: Duration,
     ) -> Result<Lease, StoreError> {
+        self.pass().await;
         self.rows()?.lease(key, owner, ttl).await
     }
 
     async fn release(&self, key: &RowKey, owner: LeaseOwner) -> Result<(), StoreError> {
+        self.pass().await;
         self.rows()?.release(key, owner).await
     }
 
@@ -142,6 +182,7 @@ impl ByteStore for Connection {
         limit: usize,
     ) -> Result<Changes, StoreError> {
         self.state.looks.fetch_add(1, SeqCst);
+        self.hung().await;
         if self.state.deaf.load(SeqCst) {
             return Err(failed());
         }

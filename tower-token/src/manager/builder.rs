@@ -158,10 +158,16 @@ impl TokenManagerBuilder {
         let mut owner = Owner([0; 16]);
         fill(&mut owner.0)?;
         let is_shared = store.is_shared();
-        let fails_closed = is_shared && self.on_stale == OnStale::FailClosed;
+        let fails_closed = self.on_stale == OnStale::FailClosed;
         if self.max_stale < Duration::from_secs(1) {
             return Err(config(
                 "max_stale is shorter than a second, which is how often other instances are heard",
+            ));
+        }
+        if fails_closed && !is_shared {
+            return Err(config(
+                "OnStale::FailClosed takes a store that was opened for several processes: see \
+                 SealedStore::open_shared",
             ));
         }
         if fails_closed {

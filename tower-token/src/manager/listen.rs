@@ -30,7 +30,7 @@ const AT_ONCE: usize = 4_096;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnStale {
     /// They are used. What a user wants who has left elsewhere is late; everybody else is served.
-    /// Only what is known to have been missed is looked up first all the same.
+    /// What is known to have been missed is looked up first, where the store answers.
     Serve,
     /// The store is asked first, each time, and where it does not answer the request fails.
     FailClosed,

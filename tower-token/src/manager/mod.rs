@@ -5,6 +5,7 @@ mod backoff;
 mod builder;
 mod cache;
 mod circuit;
+mod confirm;
 mod connect;
 mod decide;
 mod disconnect;

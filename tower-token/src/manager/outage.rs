@@ -54,6 +54,11 @@ impl Outage {
         }
     }
 
+    /// Whether it does not say either what other instances do, which it is asked all the time.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.failing.load(Ordering::Relaxed) & Call::Listen as u8 != 0
+    }
+
     /// For how long whoever holds tokens still goes first.
     pub(super) fn holder_first(&self, now: Timestamp) -> Duration {
         if self.failing.load(Ordering::Relaxed) != 0 {

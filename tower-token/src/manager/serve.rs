@@ -16,7 +16,7 @@ use super::state::{
     account_left_out, needs_reauth, not_connected, several_accounts, unknown_account,
 };
 use super::wanted::{Wanted, Which};
-use super::{Offer, Shared};
+use super::{Offer, OnStale, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -111,7 +111,10 @@ impl Shared {
         let (mut loaded, mut waits, mut doubts) = (false, 0, 0);
         if !slot.is_trusted(self.clock.now()) {
             loaded = true;
-            self.confirm(&slot, deadline.as_mut()).await?;
+            let served = self.confirm(&slot, wanted.which, deadline.as_mut()).await?;
+            if let Some(token) = served {
+                return Ok(token);
+            }
         }
         loop {
             // What it finds is looked at before anything is waited for: it would be kept meanwhile.
@@ -138,7 +141,10 @@ impl Shared {
                 // Since it was looked at: nobody is sent away for that.
                 Look::Doubted if doubts < MAX_DOUBTS => {
                     (loaded, doubts) = (true, doubts + 1);
-                    self.confirm(&slot, deadline.as_mut()).await?;
+                    let served = self.confirm(&slot, wanted.which, deadline.as_mut()).await?;
+                    if let Some(token) = served {
+                        return Ok(token);
+                    }
                     continue;
                 }
                 Look::Doubted => return Err(kept_changing()),
@@ -187,26 +193,21 @@ impl Shared {
         }
     }
 
-    /// Looks whether the user is still there, where nothing was heard for too long.
-    #[cold]
-    async fn confirm(&self, slot: &Slot, deadline: Pin<&mut Sleep>) -> Result<(), Error> {
-        let found = before(deadline, Box::pin(self.load(slot))).await;
-        match found.map_err(unconfirmed)? {
-            Some(_) => {}
-            None => slot.vanish(),
-        }
-        Ok(())
-    }
-
     /// What is there when a wait came to nothing: an error never replaces a usable token,
     /// and somebody may have brought one meanwhile.
-    fn usable_after_all(&self, slot: &Slot, which: Which<'_>) -> Option<AccessToken> {
+    pub(super) fn usable_after_all(&self, slot: &Slot, which: Which<'_>) -> Option<AccessToken> {
         let min_validity = Duration::ZERO;
         let wanted = Wanted {
             which,
             min_validity,
         };
-        match slot.look(self.clock.now(), wanted) {
+        let now = self.clock.now();
+        let look = match self.on_stale {
+            OnStale::Serve => slot.look_in_doubt(now, wanted),
+            OnStale::FailClosed if slot.is_trusted(now) => slot.look(now, wanted),
+            OnStale::FailClosed => return None,
+        };
+        match look {
             Look::Usable { token, .. } => Some(token),
             _ => None,
         }
@@ -223,7 +224,10 @@ impl Shared {
         let slot = self.hold(key).ok()?;
         if !slot.is_trusted(self.clock.now()) {
             let deadline = pin!(self.deadline());
-            self.confirm(&slot, deadline).await.ok()?;
+            let confirmed = self.confirm(&slot, which, deadline).await;
+            if !matches!(confirmed, Ok(None)) {
+                return None;
+            }
         }
         let stale = match self.note_refusal(&slot, which, serial) {
             Refusal::Replaced(token) => return Some(token),
@@ -373,12 +377,12 @@ impl Shared {
 
 /// What `work` comes to, if it does so before `deadline`. It takes the room of `work` and no more,
 /// since thousands may wait: one that is rare and large goes into a box.
-fn before<W>(deadline: Pin<&mut Sleep>, work: W) -> Before<'_, W> {
+pub(super) fn before<W>(deadline: Pin<&mut Sleep>, work: W) -> Before<'_, W> {
     Before { work, deadline }
 }
 
 pin_project! {
-    struct Before<'a, W> {
+    pub(super) struct Before<'a, W> {
         #[pin]
         work: W,
         deadline: Pin<&'a mut Sleep>,
@@ -399,18 +403,6 @@ impl<T, W: Future<Output = Result<T, Error>>> Future for Before<'_, W> {
                 "no token was there before the caller's deadline; the refresh goes on",
             ))
         })
-    }
-}
-
-fn unconfirmed(error: Error) -> Error {
-    match error.kind() {
-        ErrorKind::Store => Error::with_source(
-            ErrorKind::Store,
-            "nobody knows whether the user has left: what other instances did was missed, or not \
-             heard for longer than max_stale, and the store does not answer",
-            error,
-        ),
-        _ => error,
     }
 }
 

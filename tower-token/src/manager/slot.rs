@@ -90,6 +90,13 @@ impl Slot {
         }
     }
 
+    /// The same, of a grant in doubt too.
+    pub(super) fn look_in_doubt(&self, now: Timestamp, wanted: Wanted<'_>) -> Look {
+        let offer = self.current.load();
+        let entry = offer.as_deref().and_then(|offer| offer.current.entry());
+        entry.map_or(Look::Unknown, |entry| entry.look(now, wanted))
+    }
+
     /// The order of the newest token, if anything is known of the grant.
     pub(super) fn serial(&self) -> Option<Serial> {
         let offer = self.current.load();
@@ -117,12 +124,14 @@ impl Slot {
 
     /// Whether what is served may be used without asking the store.
     pub(super) fn is_trusted(&self, now: Timestamp) -> bool {
-        !self.is_doubted() && self.registered.is_trusted(now)
+        let offer = self.current.load();
+        let is_doubted = offer.as_deref().is_some_and(|offer| offer.doubted);
+        !is_doubted && self.is_heard(now)
     }
 
-    pub(super) fn is_doubted(&self) -> bool {
-        let offer = self.current.load();
-        offer.as_deref().is_some_and(|offer| offer.doubted)
+    /// Whether what other instances did was heard of lately.
+    pub(super) fn is_heard(&self, now: Timestamp) -> bool {
+        self.registered.is_trusted(now)
     }
 
     /// Serves nothing before it was found in the store once more. A flight knows more than the
@@ -335,6 +344,14 @@ impl Slot {
 /// A promise to the map that somebody is at work on a slot.
 #[derive(Debug)]
 pub(super) struct Hold(Arc<Slot>);
+
+impl Hold {
+    /// Another one, for whoever has `work` of the slot.
+    pub(super) fn again(&self, work: &mut Work) -> Self {
+        work.holders += 1;
+        Self(Arc::clone(&self.0))
+    }
+}
 
 impl std::ops::Deref for Hold {
     type Target = Arc<Slot>;

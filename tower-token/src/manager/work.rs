@@ -1,9 +1,11 @@
 //! What only the slow paths keep of a grant.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff::Backoff;
 use super::flight::FlightHandle;
+use super::landed::Landed;
 use super::revoke::Revoking;
 use crate::clock::Timestamp;
 use crate::error::Error;
@@ -42,6 +44,8 @@ pub(super) struct Busy {
     pub(super) healed: Option<Healed>,
     /// What was missed meanwhile may be about this grant.
     pub(super) doubted: bool,
+    /// It is looked up, because it was in doubt.
+    pub(super) look: Option<Arc<Landed>>,
 }
 
 /// A token that was issued because its predecessor was refused.
@@ -73,6 +77,7 @@ impl Busy {
             looked_at,
             healed,
             doubted,
+            look,
         } = self;
         flight.is_none()
             && *revoking == Revoking::Idle
@@ -82,6 +87,7 @@ impl Busy {
             && looked_at.is_none()
             && healed.is_none()
             && !doubted
+            && look.is_none()
     }
 }
 
