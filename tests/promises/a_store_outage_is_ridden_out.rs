@@ -102,6 +102,11 @@ fn key(user: usize) -> GrantKey {
 impl Fleet {
     /// Three instances, with the tokens of all users in memory.
     async fn new(users: usize) -> Self {
+        Self::with(users, |provider| provider).await
+    }
+
+    /// The same with another provider.
+    async fn with(users: usize, as_told: fn(Provider) -> Provider) -> Self {
         let clock = ManualClock::new();
         let (rows, ring) = (
             MemoryStore::with_clock(clock.clone()),
@@ -118,7 +123,7 @@ impl Fleet {
             let provider = Provider::new("service", fleet.service.clone()).allow_origin(API);
             let manager = TokenManager::builder()
                 .store(store.await.unwrap())
-                .provider(provider)
+                .provider(as_told(provider))
                 .clock(fleet.clock.clone())
                 .build()
                 .await
@@ -248,4 +253,23 @@ async fn what_was_begun_is_served_from_memory_and_stored_first() {
     assert_eq!(theirs.await.unwrap(), "a-0-1");
     let books = fleet.service.books.lock();
     assert_eq!((books.exchanges.len(), books.reused), (1, 0));
+}
+
+/// All tokens are needed at once, and the store has little room: it is asked for no more leases
+/// than can be used, so that each is answered in time, and nobody fails.
+#[tokio::test(start_paused = true)]
+async fn a_herd_waits_for_its_turn_before_it_asks_for_leases() {
+    let mut fleet = Fleet::with(USERS, |provider| provider.max_exchanges(4)).await;
+    fleet.seen(0);
+    fleet.clock.advance(HOUR);
+    let first = &fleet.instances[0];
+    first.connection.narrow(2, STEP);
+    for user in 0..USERS {
+        let manager = first.manager.clone();
+        tokio::spawn(async move { manager.token(&key(user)).await.map(drop) });
+    }
+    fleet.pass(40 * SECOND).await;
+    assert_eq!(fleet.service.exchanges(), USERS);
+    let failed = |event: &EventKind| matches!(event, EventKind::RefreshFailed { .. });
+    assert!(!fleet.seen(0).iter().any(failed));
 }

@@ -151,6 +151,32 @@ async fn an_intent_is_live_by_the_stores_clock_alone() {
     }
 }
 
+/// As by a correction of the time while somebody waits.
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_ends_no_intent() {
+    let skewed = Skewed::new(First::Ahead).await;
+    token(&skewed.second, &skewed.key).await;
+    skewed.advance(HOUR + 2 * SKEW);
+    skewed.fake.hold();
+    let stalled = tokio::spawn({
+        let (manager, key) = (skewed.first.clone(), skewed.key.clone());
+        async move { manager.token(&key).await.map(drop) }
+    });
+    skewed.fake.begun(1).await;
+    skewed.to_first.cut(true);
+    skewed.pass(LEASE_OVER).await;
+    let waits = tokio::spawn({
+        let (manager, key) = (skewed.second.clone(), skewed.key.clone());
+        async move { manager.token(&key).await.map(drop) }
+    });
+    skewed.pass(2 * SECOND).await;
+    skewed.clocks[2].advance(2 * EXCHANGE);
+    skewed.pass(5 * SECOND).await;
+    assert_eq!(skewed.fake.exchanges(), 1);
+    stalled.abort();
+    waits.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_token_that_lives_longer_by_one_clock_is_healed() {
     for first in [First::Ahead, First::Behind] {

@@ -1,5 +1,7 @@
 //! The way to a token service: how many exchanges go through at once, and whether any do.
 
+use std::sync::Arc;
+
 use super::circuit::{Admission, Cause, Circuit};
 use super::slot::Slot;
 use super::{Shared, jitter};
@@ -7,14 +9,20 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::provider::{RefreshError, Verdict};
-use crate::rt::{Mutex, Semaphore, SemaphorePermit};
+use crate::rt::{Mutex, OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 /// How many revocations are under way at once.
 const MAX_REVOCATIONS: usize = 4;
 
+/// How many flights are on their way for each exchange that may be made at once.
+const APPROACHING: usize = 2;
+
 /// One per provider.
 #[derive(Debug)]
 pub(super) struct Gate {
+    /// For flights that have a lease, or ask for one: after an outage more would only keep the
+    /// store busy, with leases that wait.
+    approach: Arc<Semaphore>,
     places: Semaphore,
     /// For revocations, which no refresh has to wait for.
     revocations: Semaphore,
@@ -30,8 +38,10 @@ pub(super) struct Pass<'a> {
 
 impl Gate {
     pub(super) fn new(max_exchanges: usize) -> Self {
+        let most = |places: usize| Semaphore::new(places.min(Semaphore::MAX_PERMITS));
         Self {
-            places: Semaphore::new(max_exchanges.min(Semaphore::MAX_PERMITS)),
+            approach: Arc::new(most(max_exchanges.saturating_mul(APPROACHING))),
+            places: most(max_exchanges),
             revocations: Semaphore::new(MAX_REVOCATIONS),
             circuit: Mutex::default(),
         }
@@ -44,6 +54,12 @@ impl Gate {
             Some(wait) => Err(left_alone(circuit.cause()).retry_after(wait)),
             None => Ok(()),
         }
+    }
+
+    /// Waits until another flight may ask for a lease.
+    pub(super) async fn approach(&self) -> Option<OwnedSemaphorePermit> {
+        // It is never closed.
+        Arc::clone(&self.approach).acquire_owned().await.ok()
     }
 
     /// Waits for a place, then asks for leave.

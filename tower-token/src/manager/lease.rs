@@ -10,10 +10,10 @@ use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
 use crate::grant::Serial;
-use crate::rt::{JoinHandle, sleep, spawn, timeout};
+use crate::rt::{JoinHandle, OwnedSemaphorePermit, spawn, timeout, watch};
 use crate::store::Lease;
 
-/// How long a holder that died keeps others waiting.
+/// How long a holder that died before its intent keeps others waiting.
 const TTL: Duration = Duration::from_secs(6);
 const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// How well the store's time has to be known, and how often that is tried.
@@ -44,12 +44,56 @@ impl Race {
 pub(super) struct HeldLease {
     shared: Arc<Shared>,
     slot: Arc<Slot>,
-    /// The store's time when the lease was granted: between when it was asked for and when
-    /// it was answered, in ours.
+    time: StoreTime,
+    /// Ends the renewals.
+    over: watch::Sender<bool>,
+    renewal: JoinHandle<()>,
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// The store's time when a lease was granted: between when it was asked for and when it was
+/// answered, in ours.
+#[derive(Debug, Clone, Copy)]
+struct StoreTime {
     granted: Timestamp,
     asked: Timestamp,
     answered: Timestamp,
-    renewal: JoinHandle<()>,
+}
+
+/// What the store says to one who asks for a lease.
+enum Answer {
+    Granted(StoreTime),
+    Held { now: Timestamp, until: Timestamp },
+}
+
+/// Asks until the store's time is known well enough.
+async fn ask(shared: &Shared, slot: &Slot) -> Result<Answer, Error> {
+    for _ in 0..TRIES {
+        let asked = shared.clock.now();
+        let lease = shared.store.lease(slot.key(), shared.owner, TTL).await;
+        let answered = shared.clock.now();
+        match shared.noted(Call::Write, lease)? {
+            Lease::Granted { now } if answered.since(asked) <= CERTAIN => {
+                return Ok(Answer::Granted(StoreTime {
+                    granted: now,
+                    asked,
+                    answered,
+                }));
+            }
+            Lease::Granted { .. } => {}
+            Lease::Held { now, until } => return Ok(Answer::Held { now, until }),
+        }
+    }
+    release(shared, slot).await;
+    Err(Error::new(
+        ErrorKind::Store,
+        "the store takes too long to answer: nobody knows its time",
+    ))
+}
+
+async fn release(shared: &Shared, slot: &Slot) {
+    // It runs out by itself otherwise.
+    let _ = shared.store.release(slot.key(), shared.owner).await;
 }
 
 /// Takes the lease, or waits for its holder to finish.
@@ -59,33 +103,23 @@ pub(super) async fn take_lease(
     stale: Serial,
     race: &mut Race,
 ) -> Result<Leased, Error> {
-    let mut tries = 0;
     loop {
-        let asked = shared.clock.now();
-        let lease = shared.store.lease(slot.key(), shared.owner, TTL).await;
-        let answered = shared.clock.now();
-        match shared.noted(Call::Write, lease)? {
-            Lease::Granted { .. } if answered.since(asked) > CERTAIN => {
-                tries += 1;
-                if tries == TRIES {
-                    return Err(Error::new(
-                        ErrorKind::Store,
-                        "the store takes too long to answer: nobody knows its time",
-                    ));
-                }
-            }
-            Lease::Granted { now } => {
-                let renewal = spawn(renew(Arc::clone(shared), Arc::clone(slot)));
+        let place = shared.gate(slot)?.approach().await;
+        match ask(shared, slot).await? {
+            Answer::Granted(time) => {
+                let over = watch::Sender::new(false);
+                let renewal = renew(Arc::clone(shared), Arc::clone(slot), over.subscribe());
+                let renewal = spawn(renewal);
                 return Ok(Leased::Taken(HeldLease {
                     shared: Arc::clone(shared),
                     slot: Arc::clone(slot),
-                    granted: now,
-                    asked,
-                    answered,
+                    time,
+                    over,
                     renewal,
+                    place,
                 }));
             }
-            Lease::Held { now, until } => {
+            Answer::Held { now, until } => {
                 race.lost(shared, slot);
                 let row = shared.store.row_of(slot.key());
                 // Before the look, so that nothing falls between the two.
@@ -93,6 +127,8 @@ pub(super) async fn take_lease(
                 if is_newer(shared, slot, stale).await? {
                     return Ok(Leased::Adopted);
                 }
+                // Others need not wait for the same holder.
+                drop(place);
                 let left = until.since(now).max(Duration::from_millis(1));
                 let _ = timeout(left, released).await;
                 if is_newer(shared, slot, stale).await? {
@@ -116,9 +152,8 @@ async fn is_newer(shared: &Shared, slot: &Slot, stale: Serial) -> Result<bool, E
     Ok(is_newer)
 }
 
-async fn renew(shared: Arc<Shared>, slot: Arc<Slot>) {
-    loop {
-        sleep(RENEW_EVERY).await;
+async fn renew(shared: Arc<Shared>, slot: Arc<Slot>, mut is_over: watch::Receiver<bool>) {
+    while timeout(RENEW_EVERY, is_over.changed()).await.is_err() {
         // If this fails, or somebody took over, the intent still fences the exchange.
         let _ = shared.store.lease(slot.key(), shared.owner, TTL).await;
     }
@@ -127,24 +162,39 @@ async fn renew(shared: Arc<Shared>, slot: Arc<Slot>) {
 impl HeldLease {
     /// The store's time now, or earlier: whether others' time is over.
     pub(super) fn earliest(&self) -> Timestamp {
-        self.granted + self.shared.clock.now().since(self.answered)
+        self.time.granted + self.shared.clock.now().since(self.time.answered)
     }
 
     /// The store's time now, or later: whether ours is.
     pub(super) fn latest(&self) -> Timestamp {
-        self.granted + self.shared.clock.now().since(self.asked)
+        self.time.granted + self.shared.clock.now().since(self.time.asked)
+    }
+
+    /// Asks the store what time it is. What has passed by our own clock may be wrong: it can be
+    /// set while somebody waits. Whether the lease is still ours.
+    pub(super) async fn look_at_the_time(&mut self) -> Result<bool, Error> {
+        match ask(&self.shared, &self.slot).await? {
+            Answer::Granted(time) => {
+                self.time = time;
+                Ok(true)
+            }
+            Answer::Held { .. } => Ok(false),
+        }
+    }
+
+    /// Lets others ask for leases while this one waits.
+    pub(super) fn step_aside(&mut self) {
+        self.place = None;
     }
 
     pub(super) async fn release(mut self) {
-        self.renewal.abort();
-        // Until it has ended it could take the lease back.
-        let _ = (&mut self.renewal).await;
-        // It runs out by itself otherwise.
-        let _ = self
-            .shared
-            .store
-            .release(self.slot.key(), self.shared.owner)
-            .await;
+        self.over.send_replace(true);
+        // A renewal that is on its way could take the lease back after its release.
+        if timeout(RENEW_EVERY, &mut self.renewal).await.is_err() {
+            self.renewal.abort();
+            let _ = (&mut self.renewal).await;
+        }
+        release(&self.shared, &self.slot).await;
     }
 }
 

@@ -71,8 +71,8 @@ impl From<Error> for Outcome {
 pub(super) async fn run(shared: &Arc<Shared>, slot: &Arc<Slot>, stale: Serial) -> Outcome {
     let mut race = Race::default();
     match take_lease(shared, slot, stale, &mut race).await {
-        Ok(Leased::Taken(lease)) => {
-            let outcome = under_lease(shared, slot, stale, &lease, &mut race).await;
+        Ok(Leased::Taken(mut lease)) => {
+            let outcome = under_lease(shared, slot, stale, &mut lease, &mut race).await;
             lease.release().await;
             outcome
         }
@@ -85,10 +85,11 @@ async fn under_lease(
     shared: &Arc<Shared>,
     slot: &Arc<Slot>,
     stale: Serial,
-    lease: &HeldLease,
+    lease: &mut HeldLease,
     race: &mut Race,
 ) -> Outcome {
     let (mut conflicts, mut again, mut lost) = (0, AGAIN_FIRST, None::<Outcome>);
+    let mut knows_the_time = false;
     // Once: a store that fails now and then would put it off for ever.
     let holder_first = lease.earliest() + shared.outage.holder_first(shared.clock.now());
     // Each round begins with what the store has; a lost compare-and-set starts another.
@@ -102,7 +103,7 @@ async fn under_lease(
             Err(error) => return error.into(),
         };
         let may_retry = || may_retry_unknown(shared, slot, &found.record);
-        let situation = || Situation {
+        let situation = |lease: &HeldLease| Situation {
             stale,
             us: shared.owner,
             earliest: lease.earliest(),
@@ -110,7 +111,7 @@ async fn under_lease(
             holder_first,
             rotation: slot.provider().policy.rotation,
         };
-        match decide(&found.record, situation(), may_retry) {
+        match decide(&found.record, situation(lease), may_retry) {
             Decision::Adopt => {
                 shared.emit(
                     slot,
@@ -123,12 +124,22 @@ async fn under_lease(
             Decision::End(error) => return Outcome::Ended(error),
             Decision::WaitUntil(deadline) => {
                 race.lost(shared, slot);
+                lease.step_aside();
                 let left = deadline.since(lease.earliest());
                 sleep(left.min(Duration::from_millis(250))).await;
             }
             Decision::LeaveAlone => {
                 let risked = risked_from(&found.record.grant, margin_of(slot));
                 return lost.unwrap_or(Outcome::NotBefore(risked));
+            }
+            // That another's time is over is not believed of our own clock.
+            Decision::Exchange if !knows_the_time && is_anothers(shared, &found.record) => {
+                knows_the_time = true;
+                match lease.look_at_the_time().await {
+                    Ok(true) => {}
+                    Ok(false) => conflicts += 1,
+                    Err(error) => return error.into(),
+                }
             }
             Decision::Exchange => {
                 if let Err(error) = shared.check_unsaved() {
@@ -147,7 +158,7 @@ async fn under_lease(
                     return Outcome::Ended(shut_down());
                 }
                 // The wait for a place may have been long, and a grace period may be over.
-                let decision = decide(&found.record, situation(), may_retry);
+                let decision = decide(&found.record, situation(lease), may_retry);
                 if !matches!(decision, Decision::Exchange) {
                     continue;
                 }
@@ -336,6 +347,13 @@ pub(super) fn new_exchange() -> Result<ExchangeId, Error> {
 fn may_retry_unknown(shared: &Shared, slot: &Slot, record: &Record) -> bool {
     shared.clock.now() >= risked_from(&record.grant, margin_of(slot))
         || slot.is_refused(record.grant.serial())
+}
+
+/// Whether somebody else said that they would spend the refresh token.
+fn is_anothers(shared: &Shared, record: &Record) -> bool {
+    record
+        .intent
+        .is_some_and(|intent| intent.owner != shared.owner)
 }
 
 fn margin_of(slot: &Slot) -> Duration {

@@ -22,4 +22,4 @@ pub(crate) use {
     tokio::time::{Sleep, sleep, timeout},
 };
 // Its own lock is never held while another task runs, so that it works on either.
-pub(crate) use tokio::sync::{Semaphore, SemaphorePermit};
+pub(crate) use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
