@@ -24,8 +24,11 @@ const CLAIM: Duration = Duration::from_secs(60);
 /// What was not begun by then is left for whoever claims it next: the rest of the claim is for
 /// the exchange.
 const BEGUN_WITHIN: Duration = Duration::from_secs(45);
-/// How many renewals of one provider wait for their turn.
+/// How many renewals of one provider wait for their turn at the most.
 const WAITING: usize = 1_024;
+/// Of how many batches in a row nothing may have found room there before no more are claimed:
+/// others could renew them, and behind them may be those of other providers.
+const TOO_MANY: usize = 8;
 /// When a sweep that left something goes on, after its claims have ended.
 const AFTER: Duration = Duration::from_secs(1);
 /// Small, so that several instances find something to do.
@@ -155,6 +158,8 @@ struct Visit {
     version: Version,
     record: Record,
     task: Option<Task>,
+    /// Later it is not begun.
+    begin_by: Timestamp,
     /// When there is something to do, by what is known here.
     next: Option<Timestamp>,
     /// When the row says so.
@@ -166,35 +171,40 @@ impl Shared {
     /// side for each provider: nothing else waits for them.
     async fn sweep_due(self: &Arc<Self>, batches: usize) -> Result<Swept, Error> {
         let mut in_turn = HashMap::<_, Vec<_>>::new();
-        let mut swept = Swept::All;
+        let (mut swept, mut too_many) = (Swept::All, 0);
         for _ in 0..batches {
-            if self.is_shut_down() {
+            if self.is_shut_down() || too_many == TOO_MANY {
                 break;
             }
+            let begin_by = self.clock.now() + BEGUN_WITHIN;
             let claimed = self.store.claim_due(BATCH, CLAIM).await?;
             if claimed.is_empty() {
                 break;
             }
             let visits = claimed
                 .into_iter()
-                .filter_map(|(row, found)| self.visit(row, found).ok())
+                .filter_map(|(row, found)| self.visit(row, found, begin_by).ok())
                 // Filed by an instance that knows more of its provider: left to that one.
                 .filter(|visit| visit.next.is_some());
-            let (paced, at_once) = visits.partition(|visit| self.is_paced(visit));
-            swept = swept.and(self.work_on(at_once, Some(BEGUN_WITHIN)).await.1);
+            let (paced, at_once): (Vec<_>, Vec<_>) = visits.partition(|it| self.is_paced(it));
+            let mut found_room = paced.is_empty() || !at_once.is_empty();
+            swept = swept.and(self.work_on(at_once).await.1);
             for visit in paced {
                 let provider = visit.record.grant.key.provider().to_owned();
+                let room = self.room_for(&provider);
                 let waiting = in_turn.entry(provider).or_default();
-                if waiting.len() < WAITING {
+                if waiting.len() < room {
                     waiting.push(visit);
+                    found_room = true;
                 } else {
                     swept = Swept::Left;
                 }
             }
+            too_many = if found_room { 0 } else { too_many + 1 };
         }
         let in_turn = in_turn.into_values().map(|visits| {
             let shared = Arc::clone(self);
-            let work = async move { shared.work_on(visits, Some(BEGUN_WITHIN)).await.1 };
+            let work = async move { shared.work_on(visits).await.1 };
             self.runtime.spawn(work)
         });
         for work in in_turn.collect::<Vec<_>>() {
@@ -206,9 +216,19 @@ impl Shared {
 
     /// Whether its turn has to be waited for.
     fn is_paced(&self, visit: &Visit) -> bool {
-        let provider = self.provider(visit.record.grant.key.provider());
-        let is_paced = provider.is_ok_and(|it| it.policy.max_renewals_per_second.is_some());
-        visit.task == Some(Task::Renew) && is_paced
+        let rate = self.rate_of(visit.record.grant.key.provider());
+        visit.task == Some(Task::Renew) && rate.is_some()
+    }
+
+    fn rate_of(&self, provider: &str) -> Option<u32> {
+        self.provider(provider).ok()?.policy.max_renewals_per_second
+    }
+
+    /// How many renewals may have their turn while they are claimed.
+    fn room_for(&self, provider: &str) -> usize {
+        let rate = self.rate_of(provider).unwrap_or(u32::MAX);
+        let turns = BEGUN_WITHIN.as_secs().saturating_mul(u64::from(rate));
+        usize::try_from(turns).unwrap_or(WAITING).min(WAITING)
     }
 
     /// Looks at every row, and does what there is to do if `act`.
@@ -224,13 +244,13 @@ impl Shared {
             let mut visits = Vec::new();
             for (row, found) in page {
                 report.examined += 1;
-                match self.visit(row, found) {
+                match self.visit(row, found, Timestamp::FAR_FUTURE) {
                     Ok(visit) => visits.push(visit),
                     Err(_) => report.unreadable += 1,
                 }
             }
             let items = if act {
-                self.work_on(visits, None).await.0
+                self.work_on(visits).await.0
             } else {
                 visits.iter().filter_map(|visit| visit.item(None)).collect()
             };
@@ -241,7 +261,7 @@ impl Shared {
         Ok(report)
     }
 
-    fn visit(&self, row: RowKey, found: Found) -> Result<Visit, Error> {
+    fn visit(&self, row: RowKey, found: Found, begin_by: Timestamp) -> Result<Visit, Error> {
         let record = found.record?;
         let key = &record.grant.key;
         let now = self.clock.now();
@@ -256,30 +276,28 @@ impl Shared {
             row,
             version: found.version,
             task: next.filter(|(at, _)| *at <= now).map(|(_, task)| task),
+            begin_by,
             next: next.map(|(at, _)| at),
             due: found.due,
             record,
         })
     }
 
-    /// Works on some at a time, and tells about those that there is something to tell of. None
-    /// is begun later than `within`.
-    async fn work_on(
-        self: &Arc<Self>,
-        visits: Vec<Visit>,
-        within: Option<Duration>,
-    ) -> (Vec<SweepItem>, Swept) {
+    /// Works on some at a time, and tells about those that there is something to tell of.
+    async fn work_on(self: &Arc<Self>, visits: Vec<Visit>) -> (Vec<SweepItem>, Swept) {
         let (mut items, mut tickets) = (Vec::new(), Tickets::default());
-        let began = self.clock.now();
+        let mut swept = Swept::All;
         let mut visits: VecDeque<_> = visits.into_iter().filter(Visit::needs_work).collect();
-        while !visits.is_empty() && !self.is_shut_down() {
-            if within.is_some_and(|within| self.clock.now().since(began) > within) {
-                return (items, Swept::Left);
-            }
+        while !visits.is_empty() {
             let mut tasks = Vec::new();
             while tasks.len() < AT_ONCE
                 && let Some(visit) = visits.pop_front()
             {
+                if self.is_shut_down() || self.clock.now() > visit.begin_by {
+                    visits.clear();
+                    swept = Swept::Left;
+                    break;
+                }
                 if visit.task == Some(Task::Renew) {
                     let wanted = u32::try_from(visits.len() + 1).unwrap_or(u32::MAX);
                     let paced = self.may_renew(&visit, &mut tickets, wanted).await;
@@ -295,7 +313,7 @@ impl Shared {
                 items.extend(task.await.ok().flatten());
             }
         }
-        (items, Swept::All)
+        (items, swept)
     }
 
     /// Waits for its turn.
