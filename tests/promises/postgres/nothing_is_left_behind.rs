@@ -3,15 +3,12 @@
 use std::sync::Arc;
 
 use tests::postgres::{Pooler, Server, sql};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tower_token::{Announce, ByteStore, Expected, PostgresStore};
 
-use super::{Sealed, key, open, saved, shown};
+use super::{ASLEEP, Sealed, WAITING, hold, key, open, saved, shown, until};
 
 const LOADS: u8 = 12;
-const ASLEEP: &str = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
-const WAITING: &str = "select count(*) from pg_stat_activity
-    where state = 'active' and wait_event_type = 'Lock'";
 const COMMITTING: &str = "select count(*) from pg_stat_activity
     where wait_event = 'SyncRep' and application_name = 'tower-token'";
 
@@ -20,24 +17,6 @@ async fn hears_itself(url: &str) {
     let greeted = "select count(*) from pg_stat_activity
         where state = 'idle' and query like 'SELECT pg_notify%'";
     while sql(url, greeted).await.unwrap() != "1" {}
-}
-
-/// Until `statement` gives `answer`.
-async fn until(url: &str, statement: &str, answer: impl ToString) {
-    while sql(url, statement).await.unwrap() != answer.to_string() {}
-}
-
-/// Does so much, and stays in its transaction.
-async fn hold(url: &str, lock: &str) -> JoinHandle<()> {
-    let (statements, holder) = (
-        format!("begin; {lock}; select pg_sleep(600)"),
-        url.to_owned(),
-    );
-    let holding = tokio::spawn(async move {
-        sql(&holder, &statements).await.unwrap();
-    });
-    until(url, ASLEEP, 1).await;
-    holding
 }
 
 #[tokio::test(flavor = "multi_thread")]

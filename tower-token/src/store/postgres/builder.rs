@@ -83,8 +83,8 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// How many connections there are at most, beside the one that listens: 16 by default. They
-    /// are made when they are needed.
+    /// How many connections there are at most, beside the one that listens and the one that looks
+    /// for what others did: 16 by default. They are made when they are needed.
     #[must_use]
     pub fn max_connections(mut self, max: usize) -> Self {
         self.max_connections = max;
@@ -123,6 +123,7 @@ impl PostgresStoreBuilder {
             Listen::Nowhere => None,
         };
         let connections = Connections::new(&address, tls, self.max_connections)?;
+        let looks = connections.one_beside(&address)?;
         server::check(&connections).await?;
         migrate::migrate(&connections, &schema, self.migrates).await?;
         let (sql, waiting) = (Statements::of(&schema), Arc::new(Waiting::new()));
@@ -135,6 +136,7 @@ impl PostgresStoreBuilder {
         };
         Ok(PostgresStore {
             connections,
+            looks,
             sql,
             waiting,
             listener,
