@@ -24,8 +24,6 @@ const STATEMENT: Duration = Duration::from_secs(10);
 const BATCH: Duration = Duration::from_secs(300);
 /// How many statements that nobody waits for are ended at once.
 const ENDED_AT_ONCE: usize = 4;
-/// How long a save that nobody waits for is left to itself before it is forgotten here.
-const LEFT_FOR: Duration = Duration::from_secs(300);
 
 /// A value and its type: with it a statement needs no round trip to be prepared, and leaves
 /// nothing on the server that a pooler would have to know.
@@ -216,11 +214,12 @@ impl Ends {
         let (Ok(place), Ok(runtime)) = (place, Handle::try_current()) else {
             return;
         };
-        runtime.spawn(timeout(LEFT_FOR, async move {
-            // Its turn comes after the save.
+        runtime.spawn(async move {
+            // Its turn comes after the save, whenever that is: the connection and what works for
+            // it in the server are there until then. One that is dead is ended by keepalives.
             let _ = connection.batch_execute("").await;
             drop(place);
-        }));
+        });
     }
 
     fn end(self: Arc<Self>, connection: ClientWrapper) {
