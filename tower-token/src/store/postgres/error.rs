@@ -174,6 +174,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_statement_is_lost_if_its_connection_may_be() {
+        for (severity, code, is_lost) in [
+            ("ERROR", "23505", false),
+            ("ERROR", "55P03", false),
+            ("ERROR", "57014", false),
+            // As poolers tell of a server that is gone.
+            ("ERROR", "08000", true),
+            ("ERROR", "08006", true),
+            ("ERROR", "08P01", true),
+            ("ERROR", "57P01", true),
+            ("ERROR", "57P02", true),
+            ("ERROR", "57P03", true),
+            ("FATAL", "23505", true),
+            ("FATAL", "08P01", true),
+            ("PANIC", "XX000", true),
+            ("", "23505", true),
+        ] {
+            let failed = Failed::of(&told(severity, code).await);
+            let what = format!("{severity} {code}: {failed:?}");
+            assert_eq!(matches!(failed, Failed::Lost(_)), is_lost, "{what}");
+        }
+    }
+
+    #[tokio::test]
     async fn who_is_refused_at_the_beginning_is_refused_again() {
         for (code, is_for_good) in [
             ("28000", true),
