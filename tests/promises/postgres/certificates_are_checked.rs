@@ -47,23 +47,30 @@ async fn a_certificate_has_to_be_trusted_and_of_the_host() {
         store.close().await;
     }
     let elsewhere = plain.replace("127.0.0.1", "localhost");
-    for (what, store) in [
-        ("of nobody", PostgresStore::builder(plain.clone())),
+    for (what, store, kind) in [
+        (
+            "of nobody",
+            PostgresStore::builder(plain.clone()),
+            StoreErrorKind::Unavailable,
+        ),
         (
             "of another",
             PostgresStore::builder(plain.clone()).tls_roots_pem(of("127.0.0.1").0),
+            StoreErrorKind::Unavailable,
         ),
         (
             "another host",
             PostgresStore::builder(elsewhere).tls_roots_pem(certificate),
+            StoreErrorKind::Unavailable,
         ),
         (
             "no certificate",
             PostgresStore::builder(plain).tls_roots_pem(*b"none"),
+            StoreErrorKind::Misconfigured,
         ),
     ] {
         let error = store.open().await.expect_err(what);
-        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert_eq!(error.kind(), kind, "{what}");
         let text = shown(&error);
         assert!(text.contains("certificate"), "{what}: {text}");
     }

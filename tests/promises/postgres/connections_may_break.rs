@@ -5,7 +5,8 @@ use std::time::Duration;
 use tests::postgres::{Proxy, Server, sql};
 use tokio::time::timeout;
 use tower_token::{
-    Announce, ByteStore, Expected, Lease, PostgresStore, SaveOutcome, StoreErrorKind,
+    Announce, ByteStore, Error, Expected, Lease, PostgresStore, Recovery, SaveOutcome,
+    StoreErrorKind,
 };
 
 use super::{Sealed, key, open, owner, saved, shown};
@@ -211,7 +212,7 @@ async fn a_server_that_hangs_is_given_up() {
 }
 
 #[tokio::test]
-async fn no_password_is_shown() {
+async fn no_password_is_shown_and_what_stays_wrong_is_not_tried_again() {
     let server = Server::start().await.unwrap();
     let builder = PostgresStore::builder(server.url()).listen(server.url());
     let text = format!("{builder:?}");
@@ -223,14 +224,20 @@ async fn no_password_is_shown() {
     let wrong = server.url().replace(tests::postgres::PASSWORD, "wr0ng");
     let nowhere = server.url().replace(&server.address(), "127.0.0.1:1");
     let lost = format!("{}_not_there", server.url());
-    for (url, said) in [
-        (wrong, "28P01"),
-        (nowhere, "refused"),
-        (lost, "3D000"),
-        (format!("{}?x=y", server.url()), "not understood"),
+    let again = Recovery::Retry { after: None };
+    for (url, said, recovery) in [
+        (wrong, "28P01", Recovery::Misconfigured),
+        (nowhere, "refused", again),
+        (lost, "3D000", Recovery::Misconfigured),
+        (
+            format!("{}?x=y", server.url()),
+            "not understood",
+            Recovery::Misconfigured,
+        ),
     ] {
         let error = PostgresStore::connect(url).await.unwrap_err();
         let text = shown(&error);
         assert!(text.contains(said) && !text.contains("wr0ng"), "{text}");
+        assert_eq!(Error::from(error).recovery(), recovery, "{text}");
     }
 }

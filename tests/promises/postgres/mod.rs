@@ -6,6 +6,7 @@ mod changes_outlive_long_transactions;
 mod connections_may_break;
 mod every_statement_has_an_index;
 mod it_keeps_the_contract;
+mod looks_wait_for_no_work;
 mod news_wake_those_who_wait;
 mod nothing_is_left_behind;
 mod servers_that_forget_are_refused;
@@ -17,7 +18,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tests::delegate;
 use tests::fake::Fake;
-use tests::postgres::{PASSWORD, Server};
+use tests::postgres::{PASSWORD, Server, sql};
+use tokio::task::JoinHandle;
 use tower_token::{
     Announce, ByteStore, Expected, GrantKey, KeyRing, LeaseOwner, MemoryStore, PostgresStore,
     Provider, RowKey, SaveOutcome, SealedRow, SealedStore, StoreError, TokenManager, TokenResponse,
@@ -25,6 +27,10 @@ use tower_token::{
 };
 
 use crate::support::{API, HOUR};
+
+const ASLEEP: &str = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
+const WAITING: &str = "select count(*) from pg_stat_activity
+    where state = 'active' and wait_event_type = 'Lock'";
 
 fn key(id: u8) -> RowKey {
     RowKey::from_bytes(&[id; RowKey::LEN]).unwrap()
@@ -95,6 +101,24 @@ fn saved(outcome: SaveOutcome) -> Version {
         SaveOutcome::Saved(version) => version,
         outcome => panic!("{outcome:?}"),
     }
+}
+
+/// Until `statement` gives `answer`.
+async fn until(url: &str, statement: &str, answer: impl ToString) {
+    while sql(url, statement).await.unwrap() != answer.to_string() {}
+}
+
+/// Does so much, and stays in its transaction.
+async fn hold(url: &str, lock: &str) -> JoinHandle<()> {
+    let (statements, holder) = (
+        format!("begin; {lock}; select pg_sleep(600)"),
+        url.to_owned(),
+    );
+    let holding = tokio::spawn(async move {
+        sql(&holder, &statements).await.unwrap();
+    });
+    until(url, ASLEEP, 1).await;
+    holding
 }
 
 /// What is shown of an error, its causes included.

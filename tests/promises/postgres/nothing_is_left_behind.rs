@@ -3,15 +3,13 @@
 use std::sync::Arc;
 
 use tests::postgres::{Pooler, Server, sql};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinSet;
 use tower_token::{Announce, ByteStore, Expected, PostgresStore};
 
-use super::{Sealed, key, open, saved, shown};
+use super::{ASLEEP, Sealed, WAITING, hold, key, open, owner, saved, shown, until};
+use crate::support::HOUR;
 
 const LOADS: u8 = 12;
-const ASLEEP: &str = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'";
-const WAITING: &str = "select count(*) from pg_stat_activity
-    where state = 'active' and wait_event_type = 'Lock'";
 const COMMITTING: &str = "select count(*) from pg_stat_activity
     where wait_event = 'SyncRep' and application_name = 'tower-token'";
 
@@ -20,24 +18,6 @@ async fn hears_itself(url: &str) {
     let greeted = "select count(*) from pg_stat_activity
         where state = 'idle' and query like 'SELECT pg_notify%'";
     while sql(url, greeted).await.unwrap() != "1" {}
-}
-
-/// Until `statement` gives `answer`.
-async fn until(url: &str, statement: &str, answer: impl ToString) {
-    while sql(url, statement).await.unwrap() != answer.to_string() {}
-}
-
-/// Does so much, and stays in its transaction.
-async fn hold(url: &str, lock: &str) -> JoinHandle<()> {
-    let (statements, holder) = (
-        format!("begin; {lock}; select pg_sleep(600)"),
-        url.to_owned(),
-    );
-    let holding = tokio::spawn(async move {
-        sql(&holder, &statements).await.unwrap();
-    });
-    until(url, ASLEEP, 1).await;
-    holding
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -88,6 +68,29 @@ async fn a_save_waits_for_a_row_no_longer_than_its_caller() {
     saved(store.save(&key(1), row(), version).await.unwrap());
     // Nothing of it stays with the connection.
     assert_eq!(sql(&pooler.url(), "show lock_timeout").await.unwrap(), "0");
+}
+
+/// Of those who died with them: all others give theirs up.
+#[tokio::test]
+async fn leases_that_ended_long_ago_are_removed() {
+    let server = Server::start().await.unwrap();
+    let store = open(&server).await;
+    let url = server.url();
+    for id in 1..=3 {
+        store.lease(&key(id), owner(id), HOUR).await.unwrap();
+    }
+    for (id, minutes) in [(1, 61), (2, 59)] {
+        let ended = format!(
+            "update tower_token.leases set until =
+                extract(epoch from now() - interval '{minutes} minutes') * 1000
+            where owner = decode(repeat('{id:02x}', 16), 'hex')"
+        );
+        sql(&url, &ended).await.unwrap();
+    }
+    store.claim_due(9, HOUR).await.unwrap();
+    let left = "select string_agg(substr(encode(owner, 'hex'), 1, 2), ' ' order by owner)
+        from tower_token.leases";
+    assert_eq!(sql(&url, left).await.unwrap(), "02 03");
 }
 
 /// A save that waits for a standby cannot be ended, so that no more are begun at some time.

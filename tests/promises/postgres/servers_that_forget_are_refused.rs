@@ -9,15 +9,22 @@ use super::{Sealed, key, saved, shown};
 #[tokio::test]
 async fn a_server_that_loses_what_it_acknowledged() {
     let server = Server::start().await.unwrap();
-    for (setting, said) in [
-        ("synchronous_commit = off", "synchronous_commit is off"),
+    for (setting, said, kind) in [
+        (
+            "synchronous_commit = off",
+            "synchronous_commit is off",
+            StoreErrorKind::Misconfigured,
+        ),
         (
             "default_transaction_isolation = 'serializable'",
             "read committed",
+            StoreErrorKind::Misconfigured,
         ),
+        // As a replica does, which may become the primary.
         (
             "default_transaction_read_only = on",
             "does not allow writes",
+            StoreErrorKind::Unavailable,
         ),
     ] {
         let url = server.database().await.unwrap();
@@ -26,7 +33,7 @@ async fn a_server_that_loses_what_it_acknowledged() {
         let set = format!("alter database {name} set {setting}");
         sql(&url, &set).await.unwrap();
         let error = PostgresStore::connect(url).await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert_eq!(error.kind(), kind, "{setting}");
         assert!(shown(&error).contains(said), "{}", shown(&error));
     }
 }

@@ -49,6 +49,7 @@ async fn by_eight_at_once_and_by_hand_they_are_the_same() {
 
     let error = PostgresStore::builder(printed.clone()).without_migrations();
     let error = error.open().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
     assert!(error.to_string().contains("migrations"), "{error}");
     by_hand(&printed).await;
     let tables = sql(&printed, TABLES).await.unwrap();
@@ -70,7 +71,7 @@ async fn newer_tables_are_left_alone() {
         PostgresStore::builder(url).without_migrations(),
     ] {
         let error = store.open().await.unwrap_err();
-        assert_eq!(error.kind(), StoreErrorKind::Unavailable);
+        assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
         assert!(error.to_string().contains("newer version"), "{error}");
     }
 }
@@ -94,29 +95,24 @@ async fn a_role_needs_no_more_than_is_said() {
 
     // Nor does it need to make the schema, if it is given one.
     let url = server.database().await.unwrap();
-    for statement in [
-        "revoke create on database db1 from public",
-        "create schema tower_token authorization app",
-    ] {
-        sql(&url, statement).await.unwrap();
-    }
+    let revoke = "revoke create on database db1 from public";
+    sql(&url, revoke).await.unwrap();
     let (_, address) = url.split_once('@').unwrap();
-    let store = PostgresStore::connect(format!("postgres://app:of-app@{address}"));
-    store.await.unwrap();
+    let open = || PostgresStore::connect(format!("postgres://app:of-app@{address}"));
+    let error = open().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Misconfigured, "{error}");
+    let given = "create schema tower_token authorization app";
+    sql(&url, given).await.unwrap();
+    open().await.unwrap();
 }
 
 #[tokio::test]
 async fn no_name_is_one_that_would_have_to_be_quoted() {
     assert_eq!(PostgresStore::migrations("a\"; drop").count(), 0);
     let store = PostgresStore::builder("postgres://u@127.0.0.1:1/d").schema("a b");
-    assert!(
-        store
-            .open()
-            .await
-            .unwrap_err()
-            .to_string()
-            .contains("schema")
-    );
+    let error = store.open().await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Misconfigured);
+    assert!(error.to_string().contains("schema"), "{error}");
 }
 
 /// As the chapter on large tables says.

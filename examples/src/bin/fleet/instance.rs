@@ -1,6 +1,7 @@
 //! One process of the service: it calls the API for its users, and says what it did.
 
 use std::error::Error;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use parking_lot::Mutex;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio_postgres::Config;
+use tokio_postgres::config::{Host, SslMode};
 use tower::{ServiceBuilder, ServiceExt as _};
 use tower_token::{
     EventKind, Events, KeyRing, OAuth2, TokenLayer, TokenManager, TokenRequest, TokenService,
@@ -89,6 +92,31 @@ impl Settings {
     }
 }
 
+/// Whether the store connects without TLS, too: what it encrypts, [`Settings::remove`] may not
+/// send as it is.
+pub(crate) fn may_be_plain(url: &str) -> bool {
+    let Ok(config) = url.parse::<Config>() else {
+        return false;
+    };
+    let is_here = |host: &Host| match host {
+        Host::Tcp(name) => name == "localhost" || name.parse().is_ok_and(is_loopback),
+        #[cfg(unix)]
+        Host::Unix(_) => true,
+    };
+    match config.get_ssl_mode() {
+        SslMode::Disable => true,
+        SslMode::Prefer => {
+            let addresses = config.get_hostaddrs();
+            config.get_hosts().iter().all(is_here) && addresses.iter().copied().all(is_loopback)
+        }
+        _ => false,
+    }
+}
+
+fn is_loopback(address: IpAddr) -> bool {
+    address.is_loopback()
+}
+
 pub(crate) async fn run(settings: Settings) -> Result<(), Box<dyn Error>> {
     let settings = Arc::new(settings);
     let manager = settings.manager().await?;
@@ -160,6 +188,30 @@ async fn watch(mut events: Events, report: Arc<Mutex<Report>>) {
             EventKind::Adopted { .. } => report.adopted += 1,
             EventKind::Waited { .. } => report.waits += 1,
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_leaves_the_machine_may_not_be_plain() {
+        for (url, may_be) in [
+            ("postgres://u:p@127.0.0.1:5432/d", true),
+            ("postgres://u:p@[::1]/d", true),
+            ("postgres://u:p@localhost/d", true),
+            ("host=/run/postgresql user=u", true),
+            ("postgres://u:p@db.example.com/d?sslmode=disable", true),
+            ("postgres://u:p@db.example.com/d", false),
+            ("postgres://u:p@127.0.0.1/d?sslmode=require", false),
+            ("postgres://u:p@127.0.0.1/d?sslmode=verify-full", false),
+            ("postgres://u:p@127.0.0.1,10.0.0.7/d", false),
+            ("host=localhost hostaddr=10.0.0.7 user=u", false),
+            ("not understood", false),
+        ] {
+            assert_eq!(may_be_plain(url), may_be, "{url}");
         }
     }
 }

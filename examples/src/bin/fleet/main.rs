@@ -5,7 +5,8 @@
 //! ```
 //!
 //! `cargo run -p tests --bin with-postgres -- COMMAND` runs a command with a PostgreSQL of its
-//! own that is thrown away afterwards, if the server is installed.
+//! own that is thrown away afterwards, if the server is installed. Another has to be on this
+//! machine, or one that may be talked to in plain (`sslmode=disable`).
 //!
 //! A token service and an API run in this process. Access tokens live for some seconds, and a
 //! refresh token that comes twice ends its user's grant. Each instance calls the API for any of
@@ -46,6 +47,14 @@ async fn main() -> Result<(), Box<dyn Error>> {
         "DATABASE_URL is not set: say where a PostgreSQL is, or run it by `cargo run -p tests \
          --bin with-postgres -- cargo run -p examples --bin fleet`"
     })?;
+    if !instance::may_be_plain(&url) {
+        return Err(
+            "DATABASE_URL leaves this machine or asks for TLS, and what the fleet leaves \
+             behind is removed on a plain connection: use a PostgreSQL of this machine without \
+             sslmode, or say sslmode=disable"
+                .into(),
+        );
+    }
     let [instances, users, seconds] = arguments(
         [("--instances", 4), ("--users", 100), ("--seconds", 20)],
         std::env::args().skip(1),

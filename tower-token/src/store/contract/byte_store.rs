@@ -359,6 +359,8 @@ pub enum StoreErrorKind {
     Closed,
     /// It cannot do this at all: see [`ByteStore`].
     Unsupported,
+    /// It was set up wrongly, and opening it again will not help: the message says what is wrong.
+    Misconfigured,
     /// Its rows were moved to another store, or are not in this one yet; see
     /// [`MovingStore`](crate::MovingStore).
     Moved,
@@ -408,6 +410,9 @@ impl From<StoreError> for Error {
             StoreErrorKind::Closed => (ErrorKind::ShutDown, "the token store was closed"),
             StoreErrorKind::Unsupported => {
                 (ErrorKind::Unsupported, "the token store cannot do this")
+            }
+            StoreErrorKind::Misconfigured => {
+                (ErrorKind::Config, "the token store was set up wrongly")
             }
             StoreErrorKind::Moved => (ErrorKind::Config, "the token store was moved"),
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 
-use super::error::plain;
+use super::error::misconfigured;
 use crate::store::contract::StoreError;
 
 const CONNECT: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ impl Address {
     pub(super) fn parse(url: &str) -> Result<Self, StoreError> {
         // Never the cause: it may quote a part of a password.
         let mut config: Config = in_known_words(url)?.parse().map_err(|_| {
-            plain(
+            misconfigured(
                 "the address of the database is not understood: it is \
                  postgres://user:password@host:5432/database, or pairs as in host=.. user=..; of \
                  libpq's options those of certificates are not known here (see tls_roots_pem)",
@@ -72,7 +72,7 @@ fn in_known_words(url: &str) -> Result<String, StoreError> {
     };
     let (before, options) = url.split_at(options);
     if options.contains("sslmode=verify-ca") {
-        return Err(plain(
+        return Err(misconfigured(
             "sslmode=verify-ca is not known here: a certificate is accepted only with the name \
              of its host, so use sslmode=verify-full or require",
         ));

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use super::PostgresStore;
 use super::address::Address;
 use super::connect::Connections;
+use super::error::at_open;
 use super::listen::Listener;
 use super::schema::Schema;
 use super::sql::Statements;
@@ -83,8 +84,8 @@ impl PostgresStoreBuilder {
         self
     }
 
-    /// How many connections there are at most, beside the one that listens: 16 by default. They
-    /// are made when they are needed.
+    /// How many connections there are at most, beside the one that listens and the one that looks
+    /// for what others did: 16 by default. They are made when they are needed.
     #[must_use]
     pub fn max_connections(mut self, max: usize) -> Self {
         self.max_connections = max;
@@ -109,6 +110,10 @@ impl PostgresStoreBuilder {
 
     /// Opens the store: looks whether the server keeps what it acknowledges, and brings the
     /// tables up to date.
+    ///
+    /// What would fail again is [`StoreErrorKind::Misconfigured`](crate::StoreErrorKind): an
+    /// address that is not understood, a password that is wrong, a server that loses data.
+    /// Anything else may be tried once more, as while the server is not up yet.
     pub async fn open(self) -> Result<PostgresStore, StoreError> {
         let schema = Schema::new(&self.schema)?;
         let address = Address::parse(&self.url)?;
@@ -123,8 +128,10 @@ impl PostgresStoreBuilder {
             Listen::Nowhere => None,
         };
         let connections = Connections::new(&address, tls, self.max_connections)?;
-        server::check(&connections).await?;
-        migrate::migrate(&connections, &schema, self.migrates).await?;
+        let looks = connections.one_beside(&address)?;
+        server::check(&connections).await.map_err(at_open)?;
+        let migrated = migrate::migrate(&connections, &schema, self.migrates).await;
+        migrated.map_err(at_open)?;
         let (sql, waiting) = (Statements::of(&schema), Arc::new(Waiting::new()));
         let listener = match listen {
             Some((address, tls)) => {
@@ -135,6 +142,7 @@ impl PostgresStoreBuilder {
         };
         Ok(PostgresStore {
             connections,
+            looks,
             sql,
             waiting,
             listener,

@@ -24,8 +24,6 @@ const STATEMENT: Duration = Duration::from_secs(10);
 const BATCH: Duration = Duration::from_secs(300);
 /// How many statements that nobody waits for are ended at once.
 const ENDED_AT_ONCE: usize = 4;
-/// How long a save that nobody waits for is left to itself before it is forgotten here.
-const LEFT_FOR: Duration = Duration::from_secs(300);
 
 /// A value and its type: with it a statement needs no round trip to be prepared, and leaves
 /// nothing on the server that a pooler would have to know.
@@ -43,18 +41,7 @@ impl Connections {
         tls: MakeRustlsConnect,
         max: usize,
     ) -> Result<Self, StoreError> {
-        let config = ManagerConfig {
-            // Whether it is closed is looked at, and nothing is asked.
-            recycling_method: RecyclingMethod::Fast,
-        };
-        let manager = Manager::from_config(address.config.clone(), tls.clone(), config);
-        let pool = Pool::builder(manager)
-            .max_size(max.max(1))
-            .runtime(Runtime::Tokio1)
-            .wait_timeout(Some(CONNECTION))
-            .create_timeout(Some(CONNECTION))
-            .build();
-        let pool = pool.map_err(|_| plain("there can be no pool of connections"))?;
+        let pool = pool(address, tls.clone(), max.max(1))?;
         let ends = Arc::new(Ends {
             tls,
             is_direct: AtomicBool::new(false),
@@ -62,6 +49,14 @@ impl Connections {
             saves: Arc::new(Semaphore::new(max.max(1))),
         });
         Ok(Self { pool, ends })
+    }
+
+    /// One more to the same server, for what is not to wait until one of these is free.
+    pub(super) fn one_beside(&self, address: &Address) -> Result<Self, StoreError> {
+        Ok(Self {
+            pool: pool(address, self.ends.tls.clone(), 1)?,
+            ends: Arc::clone(&self.ends),
+        })
     }
 
     /// A statement that may as well be asked twice: once more, on a new connection, if the one
@@ -126,6 +121,21 @@ impl Connections {
     pub(super) fn close(&self) {
         self.pool.close();
     }
+}
+
+fn pool(address: &Address, tls: MakeRustlsConnect, max: usize) -> Result<Pool, StoreError> {
+    let config = ManagerConfig {
+        // Whether it is closed is looked at, and nothing is asked.
+        recycling_method: RecyclingMethod::Fast,
+    };
+    let manager = Manager::from_config(address.config.clone(), tls, config);
+    let pool = Pool::builder(manager)
+        .max_size(max)
+        .runtime(Runtime::Tokio1)
+        .wait_timeout(Some(CONNECTION))
+        .create_timeout(Some(CONNECTION))
+        .build();
+    pool.map_err(|_| plain("there can be no pool of connections"))
 }
 
 /// A connection out of the pool. It goes back if what was asked on it was answered: one that was
@@ -204,11 +214,12 @@ impl Ends {
         let (Ok(place), Ok(runtime)) = (place, Handle::try_current()) else {
             return;
         };
-        runtime.spawn(timeout(LEFT_FOR, async move {
-            // Its turn comes after the save.
+        runtime.spawn(async move {
+            // Its turn comes after the save, whenever that is: the connection and what works for
+            // it in the server are there until then. One that is dead is ended by keepalives.
             let _ = connection.batch_execute("").await;
             drop(place);
-        }));
+        });
     }
 
     fn end(self: Arc<Self>, connection: ClientWrapper) {

@@ -61,6 +61,25 @@ pub(super) fn plain(message: impl Into<String>) -> StoreError {
     StoreError::new(StoreErrorKind::Unavailable, message)
 }
 
+/// For what [`open`](super::PostgresStoreBuilder::open) would refuse again.
+pub(super) fn misconfigured(message: impl Into<String>) -> StoreError {
+    StoreError::new(StoreErrorKind::Misconfigured, message)
+}
+
+/// A failure as it is told while the store is opened. One that is open meets such a refusal only
+/// while somebody changes what it connects with, and goes on.
+pub(super) fn at_open(error: StoreError) -> StoreError {
+    let cause = error.source().and_then(|cause| cause.downcast_ref());
+    match cause.is_some_and(|cause: &Cause| cause.is_refusal) {
+        true => misconfigured(
+            "PostgreSQL refuses this user: see the user, the password and the database of the \
+             address, and what the user may do",
+        )
+        .with_source(error),
+        false => error,
+    }
+}
+
 pub(super) fn closed() -> StoreError {
     StoreError::new(StoreErrorKind::Closed, "the store was closed")
 }
@@ -97,17 +116,22 @@ pub(super) fn no_connection(error: PoolError) -> StoreError {
 
 /// What is known of a failure, as text that may be shown.
 #[derive(Debug)]
-struct Cause(String);
+struct Cause {
+    text: String,
+    /// Of the user, or of the database that they ask for.
+    is_refusal: bool,
+}
 
 impl Cause {
     fn of(error: &PgError) -> Self {
-        if let Some(error) = error.as_db_error() {
-            return Self(said(error));
-        }
-        Self(match error.source() {
-            Some(source) => format!("{error}: {source}"),
-            None => error.to_string(),
-        })
+        let text = match (error.as_db_error(), error.source()) {
+            (Some(error), _) => said(error),
+            (None, Some(source)) => format!("{error}: {source}"),
+            (None, None) => error.to_string(),
+        };
+        let code = error.code().map(SqlState::code).unwrap_or_default();
+        let is_refusal = code.starts_with("28") || code.starts_with("3D") || code == "42501";
+        Self { text, is_refusal }
     }
 }
 
@@ -125,8 +149,70 @@ fn said(error: &DbError) -> String {
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl StdError for Cause {}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt as _;
+    use tokio_postgres::{Config, NoTls};
+
+    use super::*;
+
+    /// What a server says to whoever connects.
+    async fn told(severity: &str, code: &str) -> PgError {
+        let fields = format!("S{severity}\0V{severity}\0C{code}\0Mas told\0\0");
+        let length = u32::try_from(4 + fields.len()).unwrap().to_be_bytes();
+        let answer = [b"E", &length[..], fields.as_bytes()].concat();
+        let (client, mut server) = tokio::io::duplex(1_024);
+        server.write_all(&answer).await.unwrap();
+        let connected = Config::new().user("u").connect_raw(client, NoTls).await;
+        connected.err().unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_statement_is_lost_if_its_connection_may_be() {
+        for (severity, code, is_lost) in [
+            ("ERROR", "23505", false),
+            ("ERROR", "55P03", false),
+            ("ERROR", "57014", false),
+            // As poolers tell of a server that is gone.
+            ("ERROR", "08000", true),
+            ("ERROR", "08006", true),
+            ("ERROR", "08P01", true),
+            ("ERROR", "57P01", true),
+            ("ERROR", "57P02", true),
+            ("ERROR", "57P03", true),
+            ("FATAL", "23505", true),
+            ("FATAL", "08P01", true),
+            ("PANIC", "XX000", true),
+            ("", "23505", true),
+        ] {
+            let failed = Failed::of(&told(severity, code).await);
+            let what = format!("{severity} {code}: {failed:?}");
+            assert_eq!(matches!(failed, Failed::Lost(_)), is_lost, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_at_the_beginning_is_refused_again() {
+        for (code, is_for_good) in [
+            ("28000", true),
+            ("28P01", true),
+            ("3D000", true),
+            ("42501", true),
+            ("42P01", false),
+            ("53300", false),
+            ("57P03", false),
+            ("25006", false),
+        ] {
+            let error = unavailable(&told("FATAL", code).await);
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{code}");
+            let kind = at_open(error).kind();
+            assert_eq!(kind == StoreErrorKind::Misconfigured, is_for_good, "{code}");
+        }
+    }
+}

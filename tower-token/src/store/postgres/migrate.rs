@@ -6,7 +6,7 @@ use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use super::connect::{Connections, Lent};
-use super::error::{damaged, plain};
+use super::error::{damaged, misconfigured};
 use super::schema::Schema;
 use crate::store::contract::StoreError;
 
@@ -83,7 +83,7 @@ pub(super) async fn migrate(
         return Ok(());
     }
     if !may_change {
-        return Err(plain(format!(
+        return Err(misconfigured(format!(
             "the tables in the schema {} are older than this version of tower-token: apply the \
              migrations that are missing (PostgresStore::migrations prints them), or open the \
              store without without_migrations",
@@ -127,7 +127,7 @@ fn first<'a, T: FromSql<'a>>(rows: &'a [Row]) -> Result<T, StoreError> {
 fn is_done(applied: i32, needed: &[PostgresMigration]) -> Result<bool, StoreError> {
     let last = needed.last().map_or(0, |migration| migration.number);
     match applied > last {
-        true => Err(plain(format!(
+        true => Err(misconfigured(format!(
             "the tables were made by a newer version of tower-token ({applied} migrations, and \
              this one knows {last}): use that version, or another schema"
         ))),

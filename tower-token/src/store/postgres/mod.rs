@@ -44,6 +44,8 @@ use crate::clock::{Clock as _, SystemClock};
 #[doc = include_str!("postgres.md")]
 pub struct PostgresStore {
     connections: Connections,
+    /// What others did is not heard later because the work waits for something.
+    looks: Connections,
     sql: Statements,
     waiting: Arc<Waiting>,
     /// Ends with the store.
@@ -117,7 +119,7 @@ impl PostgresStore {
     /// Where changes begin now.
     async fn place(&self) -> Result<Place, StoreError> {
         for _ in 0..2 {
-            let rows = self.connections.ask(&self.sql.place, &[]).await?;
+            let rows = self.looks.ask(&self.sql.place, &[]).await?;
             if let Some(place) = place_of(&rows, 2)? {
                 return Ok(place);
             }
@@ -129,9 +131,7 @@ impl PostgresStore {
     /// The server had crashed, or nobody has asked for changes yet.
     async fn begin_era(&self) -> Result<(), StoreError> {
         let era = signed(unused()?);
-        self.connections
-            .tell(&self.sql.new_era, &[number(&era)])
-            .await?;
+        self.looks.tell(&self.sql.new_era, &[number(&era)]).await?;
         Ok(())
     }
 
@@ -299,7 +299,7 @@ impl ByteStore for PostgresStore {
             (&old.seen as _, Type::TEXT),
             number(&more),
         ];
-        let rows = self.connections.ask(&self.sql.changes, &params).await?;
+        let rows = self.looks.ask(&self.sql.changes, &params).await?;
         let Some(now) = place_of(&rows, 5)? else {
             return Ok(Changes::missed(self.place().await?.cursor()));
         };
@@ -327,6 +327,7 @@ impl ByteStore for PostgresStore {
         self.gate.close().await;
         self.listener.stop();
         self.connections.close();
+        self.looks.close();
     }
 }
 

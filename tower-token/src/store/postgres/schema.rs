@@ -1,6 +1,6 @@
 //! The schema that the tables are in. Its name is also that of the channel.
 
-use super::error::plain;
+use super::error::misconfigured;
 use crate::store::contract::StoreError;
 
 /// A name that is the same with quotes and without.
@@ -14,7 +14,7 @@ impl Schema {
         let is_name = begins && name.chars().all(goes_on) && name.len() < 64;
         match is_name && !name.starts_with("pg_") {
             true => Ok(Self(name.to_owned())),
-            false => Err(plain(
+            false => Err(misconfigured(
                 "the name of a schema is at most 63 lower-case letters, digits and _, without a \
                  digit or pg_ at its beginning",
             )),

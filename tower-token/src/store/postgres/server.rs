@@ -1,7 +1,7 @@
 //! Whether a server can keep what the store promises.
 
 use super::connect::Connections;
-use super::error::{REPLICA, damaged, plain};
+use super::error::{REPLICA, damaged, misconfigured, plain};
 use crate::store::contract::StoreError;
 
 const LOOK: &str = "SELECT current_setting('server_version_num')::bigint, pg_is_in_recovery(),
@@ -18,12 +18,15 @@ pub(super) async fn check(connections: &Connections) -> Result<(), StoreError> {
     let version: i64 = row.try_get(0).map_err(|_| silent())?;
     let is_replica: bool = row.try_get(1).map_err(|_| silent())?;
     if version < OLDEST {
-        return Err(plain("PostgreSQL is too old: 13 or later is needed"));
+        return Err(misconfigured(
+            "PostgreSQL is too old: 13 or later is needed",
+        ));
     }
     if is_replica {
+        // It may become the primary.
         return Err(plain(REPLICA));
     }
-    refused(setting(2)?, setting(3)?, setting(4)?).map_or(Ok(()), |why| Err(plain(why)))
+    refused(setting(2)?, setting(3)?, setting(4)?).map_or(Ok(()), |why| Err(misconfigured(why)))
 }
 
 fn silent() -> StoreError {
