@@ -1,6 +1,7 @@
 //! The store in PostgreSQL, before a real server.
 
 mod a_standby_is_waited_for;
+mod a_standby_takes_over;
 mod certificates_are_checked;
 mod changes_outlive_long_transactions;
 mod connections_may_break;

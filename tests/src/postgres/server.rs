@@ -131,6 +131,52 @@ impl Server {
         Ok(())
     }
 
+    /// A standby of it that has all it has, and takes over by [`promote`](Self::promote).
+    pub async fn standby(&self) -> Result<Self, BoxError> {
+        let folder = Folder::new()?;
+        let mut copy = folder.user.command(program("pg_basebackup")?);
+        copy.current_dir("/")
+            .args(["--write-recovery-conf", "--checkpoint=fast", "--no-sync"])
+            .args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", ROLE])
+            .arg("-D")
+            .arg(folder.join("data"))
+            .env("PGPASSWORD", PASSWORD);
+        let copied = tokio::process::Command::from(copy).output().await?;
+        if !copied.status.success() {
+            let said = String::from_utf8_lossy(&copied.stderr).into_owned();
+            return Err(format!("pg_basebackup failed: {said}").into());
+        }
+        let mut standby = Self {
+            running: None,
+            folder,
+            port: free_port()?,
+            databases: AtomicU32::new(0),
+        };
+        standby.run().await?;
+        Ok(standby)
+    }
+
+    /// A standby takes writes from here on.
+    pub async fn promote(&self) -> Result<(), BoxError> {
+        match sql(&self.url(), "select pg_promote(true, 60)")
+            .await?
+            .as_str()
+        {
+            "t" => Ok(()),
+            said => Err(format!("the standby was not promoted: {said}").into()),
+        }
+    }
+
+    /// Answers no commit from here on that one of its standbys has not got.
+    pub async fn await_any_standby(&self) -> Result<(), BoxError> {
+        self.standbys("'*'").await?;
+        let is_in_step = "select count(*) from pg_stat_replication where sync_state = 'sync'";
+        while sql(&self.url(), is_in_step).await? == "0" {
+            sleep(POLL).await;
+        }
+        Ok(())
+    }
+
     /// What it wrote into its log.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
