@@ -246,6 +246,19 @@ async fn what_was_missed_is_served_while_the_store_is_away_or_fails_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_refused_in_doubt_is_not_served_again() {
+    let (fleet, api) = (Fleet::new(), Api::default());
+    let (_here, there) = fleet.two(OnStale::Serve).await;
+    there.connection.forget_cursors(true);
+    fleet.pass(SECOND).await;
+    there.connection.cut(true);
+    api.refuse("a0");
+    // The 401 goes back, as nothing can be refreshed now.
+    there.request(&api, &fleet.key).await.unwrap();
+    assert_eq!(there.token(&fleet.key).await, Err(ErrorKind::Store));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_store_that_is_known_to_hang_is_waited_for_by_nobody_with_a_good_token() {
     let fleet = Fleet::new();
     let (_here, there) = fleet.two(OnStale::Serve).await;

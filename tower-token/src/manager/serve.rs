@@ -226,6 +226,8 @@ impl Shared {
             let deadline = pin!(self.deadline());
             let confirmed = self.confirm(&slot, which, deadline).await;
             if !matches!(confirmed, Ok(None)) {
+                // Whoever is served what is in doubt is not served this one.
+                self.note_refusal(&slot, which, serial);
                 return None;
             }
         }
