@@ -82,18 +82,3 @@ fn program(name: &str) -> Result<PathBuf, BoxError> {
             .into()
         })
 }
-
-/// A port of loopback that nobody has, outside of the range that outgoing connections are given
-/// theirs from: one of those could take it while the server is down, even the very connection
-/// that tries to reach it.
-fn free_port() -> Result<u16, BoxError> {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    for _ in 0..1_000 {
-        let random = std::hash::RandomState::new().build_hasher().finish();
-        let port = 20_000 + u16::try_from(random % 12_000)?;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Err("no free port".into())
-}
