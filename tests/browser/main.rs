@@ -35,8 +35,8 @@ use crate::page::Page;
 use crate::recorder::Recorder;
 use crate::story::Story;
 
-/// Several times what each takes.
-const LIMIT: Duration = Duration::from_secs(180);
+/// Several times what each takes, its example being built first.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Long enough to be refreshed behind on a slow machine, short enough for the page to be waited for.
 const ACCESS_TTL: Duration = Duration::from_secs(20);
