@@ -98,10 +98,3 @@ impl App {
         }
     }
 }
-
-/// Two ports that are free now.
-pub fn free_ports() -> Result<(u16, u16), BoxError> {
-    let one = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let two = std::net::TcpListener::bind("127.0.0.1:0")?;
-    Ok((one.local_addr()?.port(), two.local_addr()?.port()))
-}

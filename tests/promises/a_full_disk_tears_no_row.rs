@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tests::acked::{Grants, row_key};
-use tests::mounted::Mounted;
+use tests::mounted::{Mounted, not_run};
 use tower_token::{
     ByteStore, Expected, RedbStore, Row, SaveOutcome, SealedRow, SledStore, StoreError, Version,
 };
@@ -38,7 +38,7 @@ where
     let mut in_all = 0;
     for (len, room) in [(60_000, 200_000), (60_000, 700_000), (400_000, 1_500_000)] {
         let Ok(disk) = Mounted::in_memory(32 << 10) else {
-            println!("not run: it takes root to mount a file system of one's own");
+            not_run("a full disk tears no row");
             return;
         };
         let store = open(disk.path().join("store")).await.unwrap();

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tests::acked::{Books, Grants, Process, Task, row_key};
 use tests::fake::Fake;
-use tests::mounted::Mounted;
+use tests::mounted::{Mounted, not_run};
 use tower_token::{
     ByteStore, ErrorKind, Expected, GrantKey, KeyRing, Provider, RedbStore, SaveOutcome,
     SealedStore, SledStore, StoreError, StoreErrorKind, TokenManager, TokenResponse,
@@ -435,7 +435,7 @@ async fn a_folder_without_the_right_to_it_is_a_typed_error<S: Embedded>() {
 /// they have a disk that fails on order.
 async fn a_full_disk_is_waited_for<S: Embedded>() {
     let Ok(disk) = Mounted::in_memory(8 << 10) else {
-        println!("not run: it takes root to mount a file system of one's own");
+        not_run("a full disk is waited for");
         return;
     };
     let (folder, ballast) = (disk.path().join("store"), disk.path().join("ballast"));

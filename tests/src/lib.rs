@@ -17,6 +17,7 @@ pub mod mesh;
 pub mod mounted;
 pub mod oidc;
 pub mod person;
+pub mod port;
 pub mod postgres;
 pub mod recorder;
 pub mod resident;

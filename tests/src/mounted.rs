@@ -1,6 +1,7 @@
 //! File systems of a test's own: in memory, or from an image. They are mounted on folders that
 //! this made, and unmounted when they are dropped.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -37,6 +38,14 @@ impl Mounted {
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
+}
+
+/// Says that something was not run, also where a test's own output is not shown when it passes.
+pub fn not_run(what: &str) {
+    let _ = writeln!(
+        std::io::stderr(),
+        "not run: {what}, which takes root to mount a file system of its own"
+    );
 }
 
 impl Drop for Mounted {

@@ -129,7 +129,7 @@ impl ProxyRig {
                     .path_prefix("/users/me"),
             )
             .upstream(self.upstream("small").max_body(1_000))
-            .upstream(self.upstream("hasty").timeout(Duration::from_millis(300)))
+            .upstream(self.upstream("hasty").timeout(Duration::from_secs(2)))
             .upstream(Upstream::new("foreign", "narrow", self.api.origin()))
             .upstream(Upstream::new("dead", "demo", DEAD));
         let origin: PublicOrigin = ORIGIN.parse().unwrap();

@@ -22,7 +22,7 @@ use tower_token::{
     ErrorKind, GrantKey, KeyRing, SealedStore, SledStore, TokenManager, TransferProgress,
 };
 
-const LIFETIME: Duration = Duration::from_secs(1);
+const LIFETIME: Duration = Duration::from_secs(3);
 const USERS: usize = 100;
 
 #[tokio::main]

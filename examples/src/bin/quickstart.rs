@@ -54,7 +54,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut events = manager.events(1_024);
     let name = call(&client, &server, &ada).await?;
     timeline.check(name == "ada", "GET /me answered: you are ada")?;
-    sleep(LIFETIME * 5 / 6).await;
+    sleep(LIFETIME * 3 / 4).await;
     let name = call(&client, &server, &ada).await?;
     timeline.check(
         name == "ada",

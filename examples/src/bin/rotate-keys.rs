@@ -26,7 +26,7 @@ use tower_token::{
 };
 
 /// How soon every instance sees a change of the keyset: a minute by default.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_secs(2);
 const LIFETIME: Duration = Duration::from_secs(2);
 const USERS: usize = 200;
 /// Those who use the service just now.

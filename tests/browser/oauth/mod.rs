@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tests::BoxError;
 use tests::oidc::Oidc;
+use tests::port::free_port;
 use tokio::process::Command;
 
 use crate::app::{self, App};
@@ -32,11 +33,12 @@ struct Story {
 
 /// All of it.
 pub async fn tell(page: Page, recorder: Recorder) -> Result<(), BoxError> {
-    let (port, _) = app::free_ports()?;
+    let program = app::build("oauth-sign-in").await?;
+    let port = free_port()?;
     let origin = format!("http://localhost:{port}");
     let oidc = Oidc::start_for_web(ACCESS_TTL, &origin).await?;
     let data = tempfile::tempdir()?;
-    let mut command = Command::new(app::build("oauth-sign-in").await?);
+    let mut command = Command::new(program);
     command
         .args(["--port", &port.to_string()])
         .args(["--issuer", oidc.base()])

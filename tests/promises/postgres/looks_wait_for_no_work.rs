@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use tests::postgres::Server;
+use tests::postgres::{Server, until};
 use tower_token::{Announce, ByteStore, Expected, PostgresStore};
 
-use super::{Sealed, WAITING, hold, key, open, saved, shown, until};
+use super::{Sealed, WAITING, hold, key, open, saved, shown};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_is_heard_while_a_save_waits_for_a_row() {
@@ -23,7 +23,7 @@ async fn a_change_is_heard_while_a_save_waits_for_a_row() {
         let (store, row) = (store.clone(), row());
         async move { store.save(&key(1), row, Expected::Version(version)).await }
     });
-    until(&url, WAITING, 1).await;
+    until(&url, WAITING, 1).await.unwrap();
 
     let row = row();
     saved(

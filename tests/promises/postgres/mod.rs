@@ -19,7 +19,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tests::delegate;
 use tests::fake::Fake;
-use tests::postgres::{PASSWORD, Server, sql};
+use tests::postgres::{PASSWORD, Server, sql, until};
 use tokio::task::JoinHandle;
 use tower_token::{
     Announce, ByteStore, Expected, GrantKey, KeyRing, LeaseOwner, MemoryStore, PostgresStore,
@@ -104,11 +104,6 @@ fn saved(outcome: SaveOutcome) -> Version {
     }
 }
 
-/// Until `statement` gives `answer`.
-async fn until(url: &str, statement: &str, answer: impl ToString) {
-    while sql(url, statement).await.unwrap() != answer.to_string() {}
-}
-
 /// Does so much, and stays in its transaction.
 async fn hold(url: &str, lock: &str) -> JoinHandle<()> {
     let (statements, holder) = (
@@ -118,7 +113,7 @@ async fn hold(url: &str, lock: &str) -> JoinHandle<()> {
     let holding = tokio::spawn(async move {
         sql(&holder, &statements).await.unwrap();
     });
-    until(url, ASLEEP, 1).await;
+    until(url, ASLEEP, 1).await.unwrap();
     holding
 }
 

@@ -4,11 +4,15 @@ use std::pin::pin;
 use std::time::Duration;
 
 use tests::postgres::{Pooler, Server, sql};
+use tokio::time::Instant;
 use tower_token::{ByteStore, Lease, PostgresStore};
 
 use super::{key, open, owner};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// How often those look who hear nothing.
+const RELEASED: Duration = Duration::from_millis(250);
+const ANNOUNCED: Duration = Duration::from_millis(500);
 
 /// Whether who waits for a lease hears of its release before one who waited longer and has
 /// nothing to hear.
@@ -20,9 +24,11 @@ async fn is_woken(store: &impl ByteStore, holder: &impl ByteStore) -> bool {
     let mut in_vain = pin!(store.released(&nobodys));
     let mut released = pin!(store.released(&ours));
     holder.release(&key(1), owner(1)).await.unwrap();
+    // Who hears nothing is kept as long as the other: of two that end together this is the first.
     tokio::select! {
-        () = &mut released => true,
+        biased;
         () = &mut in_vain => false,
+        () = &mut released => true,
     }
 }
 
@@ -51,6 +57,10 @@ async fn who_does_not_listen_looks() {
     let server = Server::start().await.unwrap();
     let store = PostgresStore::builder(server.url()).without_listening();
     let store = store.open().await.unwrap();
+    let begin = Instant::now();
     store.released(&key(1)).await;
+    assert!(begin.elapsed() >= RELEASED);
+    let begin = Instant::now();
     store.announced().await;
+    assert!(begin.elapsed() >= ANNOUNCED);
 }

@@ -1,41 +1,37 @@
 //! A statement that nobody waits for any more ends in the server, too.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tests::postgres::{Pooler, Server, sql};
+use tests::postgres::{Pooler, Server, hears_itself, sql, until};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tower_token::{Announce, ByteStore, Expected, PostgresStore};
 
-use super::{ASLEEP, Sealed, WAITING, hold, key, open, owner, saved, shown, until};
+use super::{ASLEEP, Sealed, WAITING, hold, key, open, owner, saved, shown};
 use crate::support::HOUR;
 
+const MINUTE: Duration = Duration::from_secs(60);
 const LOADS: u8 = 12;
 const COMMITTING: &str = "select count(*) from pg_stat_activity
     where wait_event = 'SyncRep' and application_name = 'tower-token'";
-
-/// It hears itself: there is no pooler.
-async fn hears_itself(url: &str) {
-    let greeted = "select count(*) from pg_stat_activity
-        where state = 'idle' and query like 'SELECT pg_notify%'";
-    while sql(url, greeted).await.unwrap() != "1" {}
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_load_that_was_dropped_does_not_wait_for_a_lock() {
     let server = Server::start().await.unwrap();
     let store = Arc::new(open(&server).await);
     let url = server.url();
-    hears_itself(&url).await;
+    hears_itself(&url).await.unwrap();
     let holder = hold(&url, "lock table tower_token.rows in access exclusive mode").await;
     let mut loads = JoinSet::new();
     for id in 1..=LOADS {
         let store = store.clone();
         loads.spawn(async move { store.load(&key(id)).await });
     }
-    until(&url, WAITING, LOADS).await;
+    until(&url, WAITING, LOADS).await.unwrap();
     loads.shutdown().await;
     // The lock is still held: only their end takes them away.
-    until(&url, WAITING, 0).await;
+    until(&url, WAITING, 0).await.unwrap();
     assert_eq!(sql(&url, ASLEEP).await.unwrap(), "1");
     holder.abort();
 }
@@ -63,7 +59,7 @@ async fn a_save_waits_for_a_row_no_longer_than_its_caller() {
     let end = "select pg_terminate_backend(pid) from pg_stat_activity where wait_event = 'PgSleep'";
     sql(&url, end).await.unwrap();
     assert!(holder.await.is_err());
-    until(&url, ASLEEP, 0).await;
+    until(&url, ASLEEP, 0).await.unwrap();
     let version = Expected::Version(version);
     saved(store.save(&key(1), row(), version).await.unwrap());
     // Nothing of it stays with the connection.
@@ -102,14 +98,14 @@ async fn saves_that_nobody_waits_for_are_bounded() {
     let store = PostgresStore::builder(server.url());
     let store = Arc::new(store.max_connections(2).open().await.unwrap());
     let url = server.url();
-    hears_itself(&url).await;
+    hears_itself(&url).await.unwrap();
     server.await_standby().await.unwrap();
     let mut saves = JoinSet::new();
     for id in 1..=2 {
         let (store, row) = (store.clone(), row());
         saves.spawn(async move { store.save(&key(id), row, Expected::Absent).await });
     }
-    until(&url, COMMITTING, 2).await;
+    until(&url, COMMITTING, 2).await.unwrap();
     saves.shutdown().await;
     let error = store.save(&key(3), row(), Expected::Absent).await;
     assert!(shown(&error.unwrap_err()).contains("standby"));
@@ -118,6 +114,7 @@ async fn saves_that_nobody_waits_for_are_bounded() {
     assert_eq!(sql(&url, COMMITTING).await.unwrap(), "2");
 
     server.await_nobody().await.unwrap();
-    until(&url, COMMITTING, 0).await;
-    while store.save(&key(3), row(), Expected::Absent).await.is_err() {}
+    until(&url, COMMITTING, 0).await.unwrap();
+    let is_saved = async { while store.save(&key(3), row(), Expected::Absent).await.is_err() {} };
+    timeout(MINUTE, is_saved).await.unwrap();
 }

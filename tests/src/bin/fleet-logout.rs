@@ -9,7 +9,9 @@
 //! more. What is measured is from the acknowledgement to the last of them. Twice: with
 //! notifications of the database, and by looking at it only.
 //!
-//! It fails if one took longer than a second.
+//! It fails if one in a hundred took longer than a second, or any longer than three: a machine that
+//! has much else to do may keep a single one. And if half of those that were notified took as long
+//! as by looking: then nobody was.
 
 #![allow(clippy::print_stdout)]
 
@@ -31,8 +33,11 @@ const USAGE: &str = "usage: fleet-logout [--store postgres] [--processes P] [--l
 const AT_ONCE: usize = 16;
 /// Nothing is refreshed meanwhile.
 const LIFE: Duration = Duration::from_secs(86_400);
-/// In milliseconds.
+/// In milliseconds, of all but one in a hundred, and of all.
 const MOST: f64 = 1_000.0;
+const MOST_OF_ALL: f64 = 3_000.0;
+/// Who looks does that every 500 ms, and who is notified knows within a few.
+const NOTIFIED: f64 = 250.0;
 
 struct Options {
     store: Store,
@@ -82,7 +87,8 @@ async fn both(options: &Options) -> Result<bool, BoxError> {
             at(99),
             at(100)
         );
-        fine &= at(100) <= MOST;
+        fine &= at(99) <= MOST && at(100) <= MOST_OF_ALL;
+        fine &= !listening || at(50) < NOTIFIED;
     }
     Ok(fine)
 }

@@ -45,6 +45,10 @@ const IMAGE: u64 = 512 << 20;
 /// How many acknowledgements a round has at least.
 const ACKED: u64 = 100;
 
+/// How often it is looked whether the child stands still, and how many times: for a minute.
+const LOOK: Duration = Duration::from_micros(200);
+const LOOKS: u32 = 300_000;
+
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
@@ -252,19 +256,23 @@ fn stop(child: &Process) -> Result<(), BoxError> {
     run_program(Command::new("kill").args(["-STOP", &id]))?;
     // Each of its threads stops when it comes back from the system: one in a sync, after that.
     let tasks = format!("/proc/{id}/task");
-    loop {
+    for _ in 0..LOOKS {
         let mut all_stopped = true;
         for task in fs::read_dir(&tasks)? {
             let stat = fs::read_to_string(task?.path().join("stat"))?;
             // After the name, which is in parentheses.
             let state = stat.rsplit_once(") ").map_or("", |(_, rest)| rest);
+            if state.starts_with('Z') {
+                return Err("the child has ended".into());
+            }
             all_stopped &= state.starts_with('T');
         }
         if all_stopped {
             return Ok(());
         }
-        sleep(Duration::from_micros(200));
+        sleep(LOOK);
     }
+    Err("the child does not stand still".into())
 }
 
 /// Mounts what is left, and has a fresh process look at every row.

@@ -20,8 +20,8 @@ const LIFE: Duration = Duration::from_secs(3_600);
 /// How long the service fails, in simulated seconds.
 const OUTAGE: u64 = 600;
 /// How long a caller waits, and how late the machine may wake it.
-const DEADLINE: Duration = Duration::from_secs(2);
-const TOLERANCE: Duration = Duration::from_secs(1);
+const DEADLINE: Duration = Duration::from_secs(5);
+const TOLERANCE: Duration = Duration::from_secs(3);
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {

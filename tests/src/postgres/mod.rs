@@ -10,6 +10,9 @@ mod server;
 mod tests;
 
 use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 pub use self::pooler::Pooler;
 pub use self::proxy::Proxy;
@@ -20,6 +23,9 @@ use crate::BoxError;
 pub const PASSWORD: &str = "rig-s3cret-of-postgres";
 
 const ROLE: &str = "postgres";
+
+/// Nothing that is waited for takes longer.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// What one statement answers in the database at `url`, which may lead by the pooler or the
 /// proxy: a line for each row, its columns separated by `|`.
@@ -38,6 +44,25 @@ pub async fn sql(url: &str, statement: &str) -> Result<String, BoxError> {
         return Err(format!("{statement}: {said}").into());
     }
     Ok(String::from_utf8(done.stdout)?.trim_end().to_owned())
+}
+
+/// Waits until `statement` answers so, which it has to do within a minute.
+pub async fn until(url: &str, statement: &str, answer: impl ToString) -> Result<(), BoxError> {
+    let answer = answer.to_string();
+    let answers = async {
+        while sql(url, statement).await? != answer {}
+        Ok(())
+    };
+    let answered = timeout(MINUTE, answers).await;
+    answered.map_err(|_| format!("{statement}: not {answer} within a minute"))?
+}
+
+/// Waits until the one store there has heard itself, as it does where there is no pooler. Before
+/// anything is saved: what is looked for is what its connection has done last.
+pub async fn hears_itself(url: &str) -> Result<(), BoxError> {
+    let greeted = "select count(*) from pg_stat_activity
+        where state = 'idle' and query like 'SELECT pg_notify%'";
+    until(url, greeted, 1).await
 }
 
 /// Where `database` is at `address`.
@@ -81,19 +106,4 @@ fn program(name: &str) -> Result<PathBuf, BoxError> {
             )
             .into()
         })
-}
-
-/// A port of loopback that nobody has, outside of the range that outgoing connections are given
-/// theirs from: one of those could take it while the server is down, even the very connection
-/// that tries to reach it.
-fn free_port() -> Result<u16, BoxError> {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    for _ in 0..1_000 {
-        let random = std::hash::RandomState::new().build_hasher().finish();
-        let port = 20_000 + u16::try_from(random % 12_000)?;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return Ok(port);
-        }
-    }
-    Err("no free port".into())
 }

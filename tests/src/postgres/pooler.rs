@@ -7,8 +7,9 @@ use tokio::time::sleep;
 
 use super::guarded::{Folder, Guarded};
 use super::server::answers;
-use super::{PASSWORD, ROLE, free_port, parts, program, url};
+use super::{PASSWORD, ROLE, parts, program, url};
 use crate::BoxError;
+use crate::port::free_port;
 
 /// A PgBouncer that pools by the transaction: two statements of a client that are no transaction
 /// may meet different connections, and it keeps no prepared ones. It ends with this value, and

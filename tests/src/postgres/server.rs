@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::guarded::{Folder, Guarded};
-use super::{PASSWORD, ROLE, free_port, program, sql, url};
+use super::{PASSWORD, ROLE, program, sql, url};
 use crate::BoxError;
+use crate::port::free_port;
 
 /// How often it is looked whether it answers, and how often at most.
 const POLL: Duration = Duration::from_millis(50);

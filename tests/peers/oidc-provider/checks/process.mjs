@@ -32,22 +32,22 @@ await check('one line on stdout, none on stderr, and the end with stdin', async 
   assert.equal(await peer.exited, 0);
   assert.equal(peer.stdout, `ready ${peer.issuer}\n`);
   assert.equal(peer.stderr, '');
-  await startAnother({ ACCESS_TTL: '2', REFRESH_TTL: '4' });
+  await startAnother({ ACCESS_TTL: '3', REFRESH_TTL: '7' });
 });
 
 await check('tokens expire when the environment says so', async () => {
   const grants = [await mint(), await mint({ format: 'jwt' })];
   for (const { expires_in: expiresIn, access_token: access } of grants) {
-    assert.equal(expiresIn, 2);
+    assert.equal(expiresIn, 3);
     assert.equal(await meStatus(access), 200);
   }
-  await sleep(2100);
+  await sleep(3100);
   for (const { access_token: access } of grants) assert.equal(await meStatus(access), 401);
   assert.equal((await introspect(grants[0].access_token)).active, false);
   // The refresh token of a rotation starts its life anew.
   const second = await refreshed(grants[0].refresh_token);
-  assert.equal(second.expires_in, 2);
-  await sleep(2100);
+  assert.equal(second.expires_in, 3);
+  await sleep(4100);
   await refused(grants[1].refresh_token);
   await refreshed(second.refresh_token);
   await countsInclude({ reuse_detected: 0, grants_revoked: 0 });

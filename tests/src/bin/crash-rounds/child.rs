@@ -1,6 +1,6 @@
 //! The service that is killed.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 use std::process::{self, Command, Stdio};
 use std::time::Duration;
@@ -31,9 +31,9 @@ pub(crate) enum Outcome {
     Other,
 }
 
-/// The child as its parent sees it.
+/// The child as its parent sees it; killed when dropped.
 pub(crate) struct Child {
-    child: process::Child,
+    process: process::Child,
     said: BufReader<process::ChildStdout>,
 }
 
@@ -46,7 +46,8 @@ impl Child {
         server: &AuthServer,
         options: &Options,
     ) -> Result<Self, BoxError> {
-        let mut child = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        command
             .args(["--child", task, super::text(folder)?])
             .arg(server.token_endpoint())
             .arg(server.client_id())
@@ -55,21 +56,21 @@ impl Child {
             .env("TOWER_TOKEN_KEYS", keys.encode().expose())
             .env("CLIENT_SECRET", server.client_secret())
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut said = BufReader::new(child.stdout.take().ok_or("no stdout")?);
+            .stdout(Stdio::piped());
+        let mut process = command.spawn()?;
+        let said = BufReader::new(process.stdout.take().ok_or("no stdout")?);
+        let mut child = Self { process, said };
         let mut line = String::new();
-        said.read_line(&mut line)?;
-        if line.trim() != "ready" {
-            child.kill()?;
-            return Err(format!("the child did not start: {line}").into());
+        child.said.read_line(&mut line)?;
+        match line.trim() {
+            "ready" => Ok(child),
+            _ => Err(format!("the child did not start: {line}").into()),
         }
-        Ok(Self { child, said })
     }
 
     /// Hands over what a user's consent brought.
     pub(crate) fn connect(&mut self, user: &str, issued: &Issued) -> Result<(), BoxError> {
-        let stdin = self.child.stdin.as_mut().ok_or("no stdin")?;
+        let stdin = self.process.stdin.as_mut().ok_or("no stdin")?;
         writeln!(
             stdin,
             "{user} {} {}",
@@ -80,16 +81,16 @@ impl Child {
 
     /// SIGKILL: nothing of it gets to run again.
     pub(crate) fn kill(mut self) -> Result<(), BoxError> {
-        self.child.kill()?;
-        self.child.wait()?;
+        self.process.kill()?;
+        self.process.wait()?;
         Ok(())
     }
 
     /// Lets it end by itself; what it said of each user.
     pub(crate) fn outcomes(mut self) -> Result<Vec<(String, Outcome)>, BoxError> {
-        drop(self.child.stdin.take());
+        drop(self.process.stdin.take());
         let mut outcomes = Vec::new();
-        for line in self.said.lines() {
+        for line in self.said.by_ref().lines() {
             let line = line?;
             if let Some((user, outcome)) = line.split_once(' ') {
                 let outcome = match outcome {
@@ -100,10 +101,18 @@ impl Child {
                 outcomes.push((user.to_owned(), outcome));
             }
         }
-        if !self.child.wait()?.success() {
+        if !self.process.wait()?.success() {
             return Err("the child failed".into());
         }
         Ok(outcomes)
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -152,7 +161,7 @@ async fn serve(arguments: &[String]) -> Result<(), BoxError> {
     println!("ready");
     match task.as_str() {
         "connect" => connect(&manager).await?,
-        "refresh" => refresh_on(&manager, grants, strict).await,
+        "refresh" => refresh_on(&manager, grants, strict).await?,
         _ => {
             for (user, outcome) in settle(&manager, grants, ahead).await? {
                 println!("{user} {outcome}");
@@ -164,7 +173,7 @@ async fn serve(arguments: &[String]) -> Result<(), BoxError> {
 }
 
 async fn connect(manager: &TokenManager) -> Result<(), BoxError> {
-    for line in std::io::stdin().lines() {
+    for line in io::stdin().lines() {
         let line = line?;
         let words: Vec<&str> = line.split(' ').collect();
         let [user, access_token, refresh_token] = words[..] else {
@@ -185,8 +194,8 @@ fn keys(grants: usize) -> impl Iterator<Item = GrantKey> {
     (0..grants).map(|n| GrantKey::new("demo", super::user(n)))
 }
 
-/// Asks for younger tokens than there are, until it is killed.
-async fn refresh_on(manager: &TokenManager, grants: usize, strict: bool) {
+/// Asks for younger tokens than there are, until it is killed, or nobody is left to do that.
+async fn refresh_on(manager: &TokenManager, grants: usize, strict: bool) -> Result<(), BoxError> {
     let every = if strict { EVERY_STRICT } else { EVERY };
     for (n, key) in (0..).zip(keys(grants)) {
         let manager = manager.clone();
@@ -201,7 +210,10 @@ async fn refresh_on(manager: &TokenManager, grants: usize, strict: bool) {
             }
         });
     }
-    std::future::pending::<()>().await;
+    // Its end is the end of the parent, which says nothing.
+    let end = || io::copy(&mut io::stdin(), &mut io::sink());
+    tokio::task::spawn_blocking(end).await??;
+    Ok(())
 }
 
 /// Brings every grant to a state that says what it is.

@@ -18,9 +18,9 @@ use super::fleet::{Fleet, Place};
 const PAST_LEASE: Duration = Duration::from_secs(8);
 /// Longer than the time of an exchange as well.
 const PAST_INTENT: Duration = Duration::from_secs(13);
-/// For which an answer is held: shorter than an exchange may take, unless its process stands
+/// For which an answer is held: much shorter than an exchange may take, unless its process stands
 /// still meanwhile.
-const HELD: Duration = Duration::from_secs(2);
+const HELD: Duration = Duration::from_secs(1);
 
 /// How often each was done.
 #[derive(Debug, Default)]
