@@ -246,6 +246,18 @@ async fn what_was_missed_is_served_while_the_store_is_away_or_fails_closed() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_missed_is_looked_up_where_only_the_news_do_not_come() {
+    let fleet = Fleet::new();
+    let (here, there) = fleet.two(OnStale::Serve).await;
+    there.connection.forget_cursors(true);
+    fleet.pass(SECOND).await;
+    there.connection.deafen(true);
+    here.manager.disconnect(&fleet.key).await.unwrap();
+    fleet.pass(SECOND).await;
+    assert_eq!(there.token(&fleet.key).await, Err(ErrorKind::NotConnected));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_was_refused_in_doubt_is_not_served_again() {
     let (fleet, api) = (Fleet::new(), Api::default());
     let (_here, there) = fleet.two(OnStale::Serve).await;
@@ -268,8 +280,11 @@ async fn a_store_that_is_known_to_hang_is_waited_for_by_nobody_with_a_good_token
     // A look is given up after five seconds.
     fleet.pass(6 * SECOND).await;
     let began = tokio::time::Instant::now();
+    // So is the first that asks for a row.
     assert_eq!(there.token(&fleet.key).await.as_deref(), Ok("a0"));
-    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert_eq!(began.elapsed(), 5 * SECOND);
+    assert_eq!(there.token(&fleet.key).await.as_deref(), Ok("a0"));
+    assert_eq!(began.elapsed(), 5 * SECOND);
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,15 +3,20 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::Shared;
+use super::entry::Look;
 use super::landed::{Landed, Wait};
 use super::serve::before;
 use super::slot::{Hold, Slot};
-use super::wanted::Which;
+use super::wanted::{Wanted, Which};
+use super::{Call, OnStale, Shared};
 use crate::error::{Error, ErrorKind};
 use crate::grant::AccessToken;
-use crate::rt::Sleep;
+use crate::rt::{Sleep, timeout};
+
+/// A look that takes longer has failed.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// A look at the store under way, for all who wait for it.
 struct Looking {
@@ -46,8 +51,8 @@ impl Shared {
         deadline: Pin<&mut Sleep>,
     ) -> Result<Option<AccessToken>, Error> {
         // Nobody waits each time for what is known not to answer.
-        if self.outage.is_deaf()
-            && let Some(token) = self.usable_after_all(slot, which)
+        if self.outage.is_away()
+            && let Some(token) = self.usable_in_doubt(slot, which)
         {
             return Ok(Some(token));
         }
@@ -58,15 +63,34 @@ impl Shared {
         };
         match look {
             Ok(()) => Ok(None),
-            Err(error) => match self.usable_after_all(slot, which) {
+            Err(error) => match self.usable_in_doubt(slot, which) {
                 Some(token) => Ok(Some(token)),
                 None => Err(unconfirmed(error)),
             },
         }
     }
 
+    /// What is used because nobody can say better.
+    fn usable_in_doubt(&self, slot: &Slot, which: Which<'_>) -> Option<AccessToken> {
+        if self.on_stale == OnStale::FailClosed {
+            return None;
+        }
+        let wanted = Wanted {
+            which,
+            min_validity: Duration::ZERO,
+        };
+        match slot.look_in_doubt(self.clock.now(), wanted) {
+            Look::Usable { token, .. } => Some(token),
+            _ => None,
+        }
+    }
+
     async fn look_again(&self, slot: &Slot) -> Result<(), Error> {
-        if self.load(slot).await?.is_none() {
+        let Ok(found) = timeout(LOOK, self.load(slot)).await else {
+            let message = "the token store did not say in time whether the user is still there";
+            return self.noted(Call::Read, Err(Error::new(ErrorKind::Store, message)));
+        };
+        if found?.is_none() {
             slot.vanish();
         }
         Ok(())

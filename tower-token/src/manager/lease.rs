@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::slot::Slot;
+use super::state::shut_down;
 use super::{Call, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
@@ -105,6 +106,9 @@ pub(super) async fn take_lease(
 ) -> Result<Leased, Error> {
     loop {
         let place = shared.gate(slot)?.approach().await;
+        if shared.is_shut_down() {
+            return Err(shut_down());
+        }
         match ask(shared, slot).await? {
             Answer::Granted(time) => {
                 let over = watch::Sender::new(false);

@@ -54,9 +54,11 @@ impl Outage {
         }
     }
 
-    /// Whether it does not say either what other instances do, which it is asked all the time.
-    pub(super) fn is_deaf(&self) -> bool {
-        self.failing.load(Ordering::Relaxed) & Call::Listen as u8 != 0
+    /// Whether it neither gives a row nor says what other instances do, which it is asked all the
+    /// time.
+    pub(super) fn is_away(&self) -> bool {
+        let away = Call::Read as u8 | Call::Listen as u8;
+        self.failing.load(Ordering::Relaxed) & away == away
     }
 
     /// For how long whoever holds tokens still goes first.

@@ -125,6 +125,7 @@ async fn under_lease(
             Decision::WaitUntil(deadline) => {
                 race.lost(shared, slot);
                 lease.step_aside();
+                knows_the_time = false;
                 let left = deadline.since(lease.earliest());
                 sleep(left.min(Duration::from_millis(250))).await;
             }
@@ -134,10 +135,10 @@ async fn under_lease(
             }
             // That another's time is over is not believed of our own clock.
             Decision::Exchange if !knows_the_time && is_anothers(shared, &found.record) => {
-                knows_the_time = true;
                 match lease.look_at_the_time().await {
-                    Ok(true) => {}
-                    Ok(false) => conflicts += 1,
+                    Ok(true) => knows_the_time = true,
+                    // We have been away for long: somebody else is at it.
+                    Ok(false) => return kept_changing().into(),
                     Err(error) => return error.into(),
                 }
             }
@@ -165,7 +166,7 @@ async fn under_lease(
                 let begun = match write_intent(shared, slot, found, lease).await {
                     Ok(Some(begun)) => begun,
                     Ok(None) => {
-                        conflicts += 1;
+                        (conflicts, knows_the_time) = (conflicts + 1, false);
                         continue;
                     }
                     Err(error) => return error.into(),
@@ -184,6 +185,7 @@ async fn under_lease(
                     return outcome;
                 };
                 lost = Some(outcome);
+                lease.step_aside();
                 sleep(wait).await;
                 again *= 2;
             }

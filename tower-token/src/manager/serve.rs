@@ -16,7 +16,7 @@ use super::state::{
     account_left_out, needs_reauth, not_connected, several_accounts, unknown_account,
 };
 use super::wanted::{Wanted, Which};
-use super::{Offer, OnStale, Shared};
+use super::{Offer, Shared};
 use crate::clock::Timestamp;
 use crate::error::{Error, ErrorKind};
 use crate::event::EventKind;
@@ -109,8 +109,10 @@ impl Shared {
         slot.touch();
         let mut deadline = pin!(self.deadline());
         let (mut loaded, mut waits, mut doubts) = (false, 0, 0);
-        if !slot.is_trusted(self.clock.now()) {
-            loaded = true;
+        let now = self.clock.now();
+        if !slot.is_trusted(now) {
+            // Else the look may be somebody else's, and older than what was asked for here.
+            loaded = !slot.is_heard(now);
             let served = self.confirm(&slot, wanted.which, deadline.as_mut()).await?;
             if let Some(token) = served {
                 return Ok(token);
@@ -140,7 +142,7 @@ impl Shared {
                 }
                 // Since it was looked at: nobody is sent away for that.
                 Look::Doubted if doubts < MAX_DOUBTS => {
-                    (loaded, doubts) = (true, doubts + 1);
+                    doubts += 1;
                     let served = self.confirm(&slot, wanted.which, deadline.as_mut()).await?;
                     if let Some(token) = served {
                         return Ok(token);
@@ -188,26 +190,28 @@ impl Shared {
                     // What it saw of the row may be older than what we were told.
                     continue;
                 }
-                return self.usable_after_all(&slot, wanted.which).ok_or(error);
+                let confirmed = match slot.is_trusted(self.clock.now()) {
+                    true => Ok(None),
+                    false => self.confirm(&slot, wanted.which, deadline).await,
+                };
+                return match confirmed {
+                    Ok(Some(token)) => Ok(token),
+                    Ok(None) => self.usable_after_all(&slot, wanted.which).ok_or(error),
+                    Err(_) => Err(error),
+                };
             }
         }
     }
 
     /// What is there when a wait came to nothing: an error never replaces a usable token,
     /// and somebody may have brought one meanwhile.
-    pub(super) fn usable_after_all(&self, slot: &Slot, which: Which<'_>) -> Option<AccessToken> {
+    fn usable_after_all(&self, slot: &Slot, which: Which<'_>) -> Option<AccessToken> {
         let min_validity = Duration::ZERO;
         let wanted = Wanted {
             which,
             min_validity,
         };
-        let now = self.clock.now();
-        let look = match self.on_stale {
-            OnStale::Serve => slot.look_in_doubt(now, wanted),
-            OnStale::FailClosed if slot.is_trusted(now) => slot.look(now, wanted),
-            OnStale::FailClosed => return None,
-        };
-        match look {
+        match slot.look(self.clock.now(), wanted) {
             Look::Usable { token, .. } => Some(token),
             _ => None,
         }

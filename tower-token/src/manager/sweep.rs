@@ -26,6 +26,8 @@ const CLAIM: Duration = Duration::from_secs(60);
 const BEGUN_WITHIN: Duration = Duration::from_secs(45);
 /// How many renewals of one provider wait for their turn at the most.
 const WAITING: usize = 1_024;
+/// After so long those whose turn comes are not kept waiting by what is claimed behind them.
+const IN_TURN_AFTER: Duration = Duration::from_secs(10);
 /// Of how many batches in a row nothing may have found room there before no more are claimed:
 /// others could renew them, and behind them may be those of other providers.
 const TOO_MANY: usize = 8;
@@ -172,11 +174,17 @@ impl Shared {
     async fn sweep_due(self: &Arc<Self>, batches: usize) -> Result<Swept, Error> {
         let mut in_turn = HashMap::<_, Vec<_>>::new();
         let (mut swept, mut too_many) = (Swept::All, 0);
+        let began = self.clock.now();
         for _ in 0..batches {
+            let now = self.clock.now();
             if self.is_shut_down() || too_many == TOO_MANY {
                 break;
             }
-            let begin_by = self.clock.now() + BEGUN_WITHIN;
+            if !in_turn.is_empty() && now.since(began) > IN_TURN_AFTER {
+                swept = Swept::Left;
+                break;
+            }
+            let begin_by = now + BEGUN_WITHIN;
             let claimed = self.store.claim_due(BATCH, CLAIM).await?;
             if claimed.is_empty() {
                 break;
@@ -294,9 +302,8 @@ impl Shared {
                 && let Some(visit) = visits.pop_front()
             {
                 if self.is_shut_down() || self.clock.now() > visit.begin_by {
-                    visits.clear();
                     swept = Swept::Left;
-                    break;
+                    continue;
                 }
                 if visit.task == Some(Task::Renew) {
                     let wanted = u32::try_from(visits.len() + 1).unwrap_or(u32::MAX);

@@ -139,8 +139,9 @@ macro_rules! policy_setters {
         }
 
         /// How many grants that nobody uses are renewed a second, by the sweepers of all
-        /// instances together: as many as there are, by default. It is a bound: about three
-        /// quarters of it are reached. Refreshes that somebody waits for do not count.
+        /// instances together: as many as there are, by default. It is a bound, of which
+        /// about three quarters are reached, and by one instance no more than some 15 a second.
+        /// Refreshes that somebody waits for do not count.
         #[must_use]
         pub fn max_renewals_per_second(mut self, renewals: u32) -> Self {
             self.policy.max_renewals_per_second = Some(renewals);
