@@ -86,10 +86,10 @@ impl Shared {
     }
 
     async fn look_again(&self, slot: &Slot) -> Result<(), Error> {
-        let Ok(found) = timeout(LOOK, self.load(slot)).await else {
+        let found = timeout(LOOK, self.load(slot)).await.unwrap_or_else(|_| {
             let message = "the token store did not say in time whether the user is still there";
-            return self.noted(Call::Read, Err(Error::new(ErrorKind::Store, message)));
-        };
+            self.noted(Call::Read, Err(Error::new(ErrorKind::Store, message)))
+        });
         if found?.is_none() {
             slot.vanish();
         }
